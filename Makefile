@@ -1,0 +1,45 @@
+# make demo    set up .venv and draft reports for a real and some synthetic ECGs -> demo/index.html
+# make test    set up .venv and run the tests
+# make check   what CI and a contributor run before a commit: lint, types, tests, wheel
+# make starter DATA=folder   rebuild the bundled starter from a PTB-XL download
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+EXTRA ?= cpu
+export OMP_NUM_THREADS ?= 2
+export TOKENIZERS_PARALLELISM ?= false
+
+.PHONY: demo test check lint types wheel starter clean
+.DEFAULT_GOAL := demo
+
+$(VENV)/.ready: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet -e ".[$(EXTRA),dev]"
+	touch $@
+
+demo: $(VENV)/.ready
+	$(BIN)/regen demo --out demo --force
+
+test: $(VENV)/.ready
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/.ready
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/.ready
+	$(BIN)/python -m mypy -p regen
+
+wheel: $(VENV)/.ready
+	PYTHON=$(PYTHON) tests/wheel.sh $(BIN)/python
+
+check: lint types test wheel
+	$(BIN)/python -m pip check
+
+starter: $(VENV)/.ready
+	@test -n "$(DATA)" || { echo "give the unpacked PTB-XL folder: make starter DATA=folder" >&2; exit 2; }
+	PATH="$(abspath $(BIN)):$$PATH" tests/../regen/starter.sh "$(DATA)"
+
+clean:
+	rm -rf $(VENV) build dist demo *.egg-info

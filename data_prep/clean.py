@@ -1,0 +1,147 @@
+"""Resampling and baseline removal for whole batches, as two linear operators.
+
+    resample(signal, 500.0, 100.0)      (..., 5000) -> (..., 1000): low-pass at 43 Hz, so 50 and 60 Hz mains are gone
+    remove_baseline(signal, 100.0)      (..., 1000): zero-phase Butterworth high-pass at 0.5 Hz
+
+Both are linear, so each is a matrix. The resampling matrix repeats itself along time and is applied in blocks; the high-pass
+is identity minus something smooth, whose numerical rank is about two a second, so two thin products replace a square
+one. Both give what scipy's `resample_poly` and `sosfiltfilt` give lead by lead (tests hold them to 1e-4 mV).
+"""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from functools import lru_cache
+
+import numpy as np
+import scipy.signal
+
+from regen.errors import DataError
+from regen.study import Ecg, FloatArray
+
+CUTOFF_HZ = 43.0
+TRANSITION_HZ = 10.0
+BASELINE_HZ = 0.5
+BASELINE_ORDER = 2
+_BLOCK = 50
+"""Output samples a block of the resampling product makes at least."""
+
+
+@lru_cache(maxsize=32)
+def low_pass(up: int, down: int, fs: float) -> FloatArray:
+    """(taps,) Kaiser-window low-pass at the rate fs * up, odd length, unit gain: the `window` of scipy's resample_poly."""
+    rate = fs * up
+    taps, beta = scipy.signal.kaiserord(60.0, TRANSITION_HZ / (rate / 2))
+    taps |= 1
+    return np.asarray(scipy.signal.firwin(taps, CUTOFF_HZ, window=("kaiser", beta), fs=rate), np.float64)
+
+
+def ratio(fs: float, to: float) -> tuple[int, int]:
+    """Whole numbers (up, down) with fs * up / down = to."""
+    fraction = Fraction(to / fs).limit_denominator(1000)
+    return fraction.numerator, fraction.denominator
+
+
+def resample(signal: FloatArray, fs: float, to: float = 100.0) -> FloatArray:
+    """Low-pass at 43 Hz and change the rate; edges are held. A lead with gaps is bridged and the gaps return as NaN.
+
+    signal: (..., time) float32 at fs Hz. Returns (..., ceil(time * to / fs)) float32.
+    """
+    if to < 2 * CUTOFF_HZ + TRANSITION_HZ / 2:
+        raise DataError(f"resample: expected a target rate of at least {2 * CUTOFF_HZ + TRANSITION_HZ / 2:g} Hz, got {to:g}")
+    signal, gaps = _bridge(signal)
+    up, down = ratio(fs, to)
+    matrix, before, span, step = _blocks(up, down, fs)
+    shape, time = signal.shape[:-1], signal.shape[-1]
+    wanted = -(-time * up // down)
+    count = -(-wanted // matrix.shape[1])
+    after = (count - 1) * step + span - before - time
+    padded = np.pad(signal.reshape(-1, time), ((0, 0), (before, max(after, 0))), mode="edge")
+    windows = np.lib.stride_tricks.sliding_window_view(padded, span, axis=1)[:, ::step][:, :count]
+    out = (np.ascontiguousarray(windows).reshape(-1, span) @ matrix).reshape(len(padded), -1)[:, :wanted]
+    out = out.reshape(*shape, wanted)
+    if gaps is not None:
+        source = np.minimum((np.arange(wanted) * down / up).round().astype(int), time - 1)
+        out[gaps[..., source]] = np.nan
+    return out
+
+
+@lru_cache(maxsize=32)
+def _blocks(up: int, down: int, fs: float) -> tuple[FloatArray, int, int, int]:
+    """The repeating block of the resampling matrix: (span, outputs), samples it reaches back, span, step between blocks."""
+    taps = low_pass(up, down, fs) * up
+    half = len(taps) // 2
+    repeat = -(-_BLOCK // up)
+    outputs, step = up * repeat, down * repeat
+    before = half // up + 1
+    last = ((outputs - 1) * down + half) // up
+    span = before + last + 1
+    source = np.arange(-before, last + 1)[:, None]
+    tap = half + np.arange(outputs)[None, :] * down - source * up
+    inside = (tap >= 0) & (tap < len(taps))
+    matrix = np.where(inside, taps[np.clip(tap, 0, len(taps) - 1)], 0.0)
+    return np.ascontiguousarray(matrix, dtype=np.float32), before, span, step
+
+
+def remove_baseline(signal: FloatArray, fs: float) -> FloatArray:
+    """Take out what wanders slower than 0.5 Hz (zero-phase). signal: (..., time) at fs Hz; the same shape comes back, gaps stay NaN."""
+    signal, gaps = _bridge(signal)
+    left, right = _wander(signal.shape[-1], fs)
+    level = signal.mean(axis=-1, keepdims=True)
+    centred = signal - level
+    centred -= (centred @ left) @ right
+    if gaps is not None:
+        centred[gaps] = np.nan
+    return centred
+
+
+@lru_cache(maxsize=64)
+def _wander(time: int, fs: float) -> tuple[FloatArray, FloatArray]:
+    """Thin factors (time, rank), (rank, time) of identity minus the high-pass, to 1e-6."""
+    sos = scipy.signal.butter(BASELINE_ORDER, BASELINE_HZ, "highpass", fs=fs, output="sos")
+    padding = min(int(fs), time - 1)
+    smooth = np.eye(time) - scipy.signal.sosfiltfilt(sos, np.eye(time), axis=0, padlen=padding).T
+    sketch = smooth @ np.random.default_rng(0).standard_normal((time, min(time, 40 + int(12 * time / fs))))
+    basis, _ = np.linalg.qr(sketch)
+    inner, values, outer = np.linalg.svd(basis.T @ smooth, full_matrices=False)
+    rank = max(1, int((values > 1e-6 * values[0]).sum()))
+    return (basis @ inner[:, :rank] * values[:rank]).astype(np.float32), outer[:rank].astype(np.float32)
+
+
+def _bridge(signal: FloatArray) -> tuple[FloatArray, np.ndarray | None]:
+    """Draw a straight line through gaps (zero where a whole lead is missing). Returns the filled signal and the gap mask, if any."""
+    gaps = np.isnan(signal)
+    if not gaps.any():
+        return signal, None
+    filled = signal.copy()
+    rows, mask = filled.reshape(-1, signal.shape[-1]), gaps.reshape(-1, signal.shape[-1])
+    at = np.arange(signal.shape[-1])
+    for row in np.flatnonzero(mask.any(axis=1)):
+        good = ~mask[row]
+        rows[row] = np.interp(at, at[good], rows[row][good]) if good.any() else 0.0
+    return filled, gaps
+
+
+def fit_length(signal: FloatArray, samples: int) -> tuple[FloatArray, tuple[str, ...]]:
+    """The first `samples` of a longer recording; a shorter one is filled up with missing samples, which the encoder masks.
+
+    signal: (12, time). Returns (12, samples) and the flag 'cropped' or 'padded', if any.
+    """
+    time = signal.shape[-1]
+    if time > samples:
+        return signal[..., :samples], ("cropped",)
+    if time < samples:
+        return np.pad(signal, ((0, 0), (0, samples - time)), constant_values=np.nan), ("padded",)
+    return signal, ()
+
+
+def standard(ecg: Ecg, fs: float = 100.0, seconds: float = 10.0) -> tuple[FloatArray, tuple[str, ...]]:
+    """One recording at the rate and length that prepared folders and encoders hold, baseline still in it. (12, fs * seconds)."""
+    keep = int(np.ceil(seconds * ecg.fs)) + int(ecg.fs)
+    signal = ecg.signal[:, :keep]
+    if ecg.fs != fs or fs == 100.0:
+        signal = resample(signal, ecg.fs, fs)
+    signal, flags = fit_length(signal, round(fs * seconds))
+    if not flags and ecg.seconds > seconds + 1 / fs:
+        flags = ("cropped",)
+    return signal, flags

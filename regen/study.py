@@ -1,0 +1,156 @@
+"""What flows between the stages: a study comes in, hits are found, a draft goes out.
+
+    Study(study_id="00001", subject_id="15709", time=None, ecg=Ecg(signal, fs=500.0), report="Sinus rhythm. ...")
+    Hit(study_id="20312", score=0.91, report="Sinus rhythm. Left axis deviation.")
+
+Everything in a Study but its ids may be missing, and missing is None or NaN with a mask, never zero.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from datetime import datetime
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from regen.errors import DataError
+
+LEADS = ("I", "II", "III", "aVR", "aVL", "aVF", "V1", "V2", "V3", "V4", "V5", "V6")
+DISCLAIMER = "Research software, not a medical device. Machine-written draft: a physician must check it."
+
+FloatArray = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Ecg:
+    """One 12-lead recording.
+
+    signal: (12, time) float32, millivolts, rows in the order of LEADS, NaN where a lead is off or missing.
+    fs: samples a second, Hz.
+    """
+
+    signal: FloatArray
+    fs: float
+
+    def __post_init__(self) -> None:
+        if self.signal.ndim != 2 or self.signal.shape[0] != len(LEADS):
+            raise DataError(
+                f"Ecg: expected a signal of shape (12, time) in the order {', '.join(LEADS)}, got "
+                f"{self.signal.shape}; map the recording's leads with regen.data_prep.leads.to_twelve"
+            )
+        if self.signal.dtype != np.float32:
+            raise DataError(f"Ecg: expected float32 millivolts, got {self.signal.dtype}; convert with .astype('float32')")
+        if not self.fs > 0:
+            raise DataError(f"Ecg: expected a sampling rate above 0 Hz, got {self.fs}")
+
+    @property
+    def seconds(self) -> float:
+        return self.signal.shape[1] / self.fs
+
+    @property
+    def present(self) -> npt.NDArray[np.bool_]:
+        """(12,) bool: the lead holds at least one sample."""
+        return np.asarray(~np.isnan(self.signal).all(axis=1), np.bool_)
+
+
+@dataclass(frozen=True, slots=True)
+class Study:
+    """One visit to the machine: ids, when, what was recorded, and what is known beside it."""
+
+    study_id: str
+    subject_id: str | None = None
+    time: datetime | None = None
+    ecg: Ecg | None = None
+    report: str | None = None
+    statements: dict[str, float] | None = None
+    """SCP statement code -> likelihood in [0, 1]; None where nobody coded the study."""
+    age: float | None = None
+    sex: str | None = None
+    """'female', 'male' or None."""
+    language: str | None = None
+    source: str = ""
+    priors: tuple[str, ...] = ()
+    """Earlier reports of the subject, older first."""
+    flags: tuple[str, ...] = ()
+    """What the reader had to do or saw: 'lead_missing:V6', 'cropped', 'padded' ..."""
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """One retrieved case. score: cosine in [-1, 1], higher is closer; never a distance."""
+
+    study_id: str
+    score: float
+    report: str
+    statements: dict[str, float] = field(default_factory=dict)
+    subject_id: str | None = None
+    rank: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """A statement's calibrated probability beside the threshold that the bundle stores for it."""
+
+    code: str
+    label: str
+    probability: float
+    threshold: float
+
+    @property
+    def positive(self) -> bool:
+        return self.probability >= self.threshold
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """A retrieved case that states the same thing."""
+
+    study_id: str
+    score: float
+
+
+@dataclass(frozen=True, slots=True)
+class Sentence:
+    """One sentence of a draft and what holds it up.
+
+    status: 'supported', 'uncertain' or 'contradicted' (contradicted ones are kept out of the report and listed).
+    finding: the SCP code of what it states, None where it states none.
+    probability: the calibrated probability of what the sentence claims, None where nothing measures it.
+    """
+
+    text: str
+    status: str
+    finding: str | None = None
+    probability: float | None = None
+    evidence: tuple[Evidence, ...] = ()
+    measured: str | None = None
+    """The measurement that supports it ('frontal axis -52 degrees'), where one does."""
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A drafted report. `report` is the kept sentences in order; `dropped` is what the guards took out, and why."""
+
+    study_id: str
+    subject_id: str | None
+    report: str
+    sentences: tuple[Sentence, ...]
+    findings: tuple[Finding, ...]
+    neighbours: tuple[Hit, ...]
+    flags: tuple[str, ...]
+    measured: dict[str, float | None]
+    bundle: str
+    timing_ms: dict[str, float]
+    dropped: tuple[Sentence, ...] = ()
+    disclaimer: str = DISCLAIMER
+
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON object of `regen draft`: plain numbers and strings only."""
+        out = asdict(self)
+        for row, finding in zip(out["findings"], self.findings, strict=True):
+            row["positive"] = finding.positive
+        for row in out["neighbours"]:
+            row.pop("rank")
+        return out
