@@ -61,7 +61,8 @@ class TextTower(nn.Module):
         elif mode == "lora":
             from peft import LoraConfig, get_peft_model
 
-            model = get_peft_model(model, LoraConfig(r=16, lora_alpha=8, lora_dropout=0.05, target_modules="all-linear"))
+            with quiet():
+                model = get_peft_model(model, LoraConfig(r=16, lora_alpha=8, lora_dropout=0.05, target_modules="all-linear"))
         return cls(model, tokenizer, dim, length)
 
     def tokenize(self, texts: Sequence[str]) -> dict[str, Tensor]:

@@ -42,7 +42,7 @@ class Ecg:
             )
         if self.signal.dtype != np.float32:
             raise DataError(f"Ecg: expected float32 millivolts, got {self.signal.dtype}; convert with .astype('float32')")
-        if not self.fs > 0:
+        if not 0 < self.fs < float("inf"):
             raise DataError(f"Ecg: expected a sampling rate above 0 Hz, got {self.fs}")
 
     @property
@@ -87,6 +87,9 @@ class Hit:
     statements: dict[str, float] = field(default_factory=dict)
     subject_id: str | None = None
     rank: int = 0
+    language: str | None = None
+    allowed: str = ""
+    """Why the query may see it: what the filters on study, subject and time found."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,10 +100,8 @@ class Finding:
     label: str
     probability: float
     threshold: float
-
-    @property
-    def positive(self) -> bool:
-        return self.probability >= self.threshold
+    positive: bool
+    """At or above the threshold, and not ruled out by a likelier finding that excludes it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,8 +150,5 @@ class Draft:
     def to_dict(self) -> dict[str, Any]:
         """The JSON object of `regen draft`: plain numbers and strings only."""
         out = asdict(self)
-        for row, finding in zip(out["findings"], self.findings, strict=True):
-            row["positive"] = finding.positive
-        for row in out["neighbours"]:
-            row.pop("rank")
+        out["neighbours"] = [{"study_id": h.study_id, "score": h.score, "report": h.report} for h in self.neighbours]
         return out

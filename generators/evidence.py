@@ -1,0 +1,154 @@
+"""From what the head sees and what the nearest cases state to one calibrated probability a statement, and to the findings of a draft.
+
+    evidence = EvidenceModel.fit(head, votes, labels, priors, nearest)
+    probabilities = evidence.probabilities(head, votes)          (b, 71)
+    positive = evidence.decide(probabilities)                    (b, 71) bool
+
+The log-odds of the head and the log-odds that the neighbours' votes add to the prevalence are weighed by two weights that all statements
+share, and shifted statement by statement; all fitted on the validation split, where the neighbours are training cases. The same is
+fitted for the head alone, for a study without retrieval: what is missing is left out, not taken for a vote against.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import torch.nn.functional as F
+from safetensors.numpy import load_file, save_file
+
+from regen.data_prep.statements import CODES
+from regen.encoders.head import best_thresholds
+from regen.study import FloatArray
+
+_CERTAIN = 1e-4
+_PULL = 12.0
+"""The shift of a statement is pulled to zero as by this many imagined cases."""
+_SMOOTH = 0.1
+"""Weight of the prevalence among the votes (which sum to 1)."""
+
+
+@dataclass(slots=True)
+class EvidenceModel:
+    """weights: (2,) of head and votes; shift, thresholds, priors: (71,); the same for the head alone; limit: the cosine of the nearest
+    case below which a study is unlike what was indexed; exclusive: (71, 71) bool, pairs that no training case states together."""
+
+    weights: FloatArray
+    shift: FloatArray
+    thresholds: FloatArray
+    alone_weight: FloatArray
+    alone_shift: FloatArray
+    alone_thresholds: FloatArray
+    priors: FloatArray
+    limit: FloatArray
+    exclusive: npt.NDArray[np.bool_]
+
+    @classmethod
+    def fit(
+        cls, head: FloatArray, votes: FloatArray, labels: FloatArray, training: FloatArray, nearest: FloatArray, rare: float = 0.02
+    ) -> EvidenceModel:
+        """head, votes, labels: (n, 71) of the validation split; training: (m, 71) labels of the indexed cases, NaN rows left out;
+        nearest: (n,) cosine of each validation study's nearest case; rare: share of validation studies to fall under `limit`."""
+        known = training[~np.isnan(training).any(axis=1)] > 0
+        priors = ((known.sum(axis=0) + 0.5) / (len(known) + 1)).astype(np.float32)
+        use = ~np.isnan(labels).any(axis=1)
+        seen, said = _logit(head[use]), _evidence(votes[use], priors)
+        weights, shift = _calibrate(np.stack([seen, said], -1), labels[use])
+        alone_weight, alone_shift = _calibrate(seen[..., None], labels[use])
+        out = cls(
+            weights, shift, np.zeros(len(CODES), np.float32), alone_weight, alone_shift, np.zeros(len(CODES), np.float32), priors,
+            np.array([np.quantile(nearest, rare)], np.float32), _exclusive(known),
+        )  # fmt: skip
+        out.thresholds = best_thresholds(out.probabilities(head[use], votes[use]).astype(np.float64), labels[use])
+        out.alone_thresholds = best_thresholds(out.probabilities(head[use], None).astype(np.float64), labels[use])
+        return out
+
+    def probabilities(self, head: FloatArray, votes: FloatArray | None) -> FloatArray:
+        """head: (b, 71) probabilities; votes: (b, 71) shares, or None without retrieval. Returns (b, 71) calibrated."""
+        if votes is None:
+            logits = _logit(head) * self.alone_weight[0] + self.alone_shift
+        else:
+            logits = _logit(head) * self.weights[0] + _evidence(votes, self.priors) * self.weights[1] + self.shift
+        return (1 / (1 + np.exp(-logits))).astype(np.float32)
+
+    def decide(self, probabilities: FloatArray, retrieved: bool = True) -> npt.NDArray[np.bool_]:
+        """(b, 71) bool: at or above its threshold, and of two statements that exclude each other the likelier (measured against its
+        threshold). A study with none gets the one that comes nearest, so that no draft is empty."""
+        thresholds = self.thresholds if retrieved else self.alone_thresholds
+        ratio = probabilities / thresholds
+        positive = ratio >= 1
+        positive[np.arange(len(ratio)), ratio.argmax(axis=1)] = True
+        for row, odds in zip(positive, ratio, strict=True):
+            for code in np.argsort(-odds):
+                if row[code]:
+                    row &= ~self.exclusive[code]
+        return positive
+
+    def save(self, path: Path) -> None:
+        save_file({f.name: np.ascontiguousarray(getattr(self, f.name)) for f in fields(self)}, path)
+
+    @classmethod
+    def load(cls, path: Path) -> EvidenceModel:
+        return cls(**load_file(path))
+
+
+def votes_of(statements: FloatArray, ids: npt.NDArray[np.int64], scores: FloatArray, temperature: float) -> FloatArray:
+    """Share of the neighbours' weight that states each code. statements: (n, 71) likelihoods of the index, NaN rows uncoded.
+
+    ids: (b, k), -1 for none; scores: (b, k) cosines. A neighbour weighs exp(cosine / temperature); uncoded ones do not vote.
+    """
+    there = (ids >= 0) & ~np.isnan(statements[:, 0])[ids]
+    weight = np.where(there, np.exp((np.nan_to_num(scores) - 1) / temperature), 0.0)
+    weight /= np.maximum(weight.sum(axis=1, keepdims=True), 1e-12)
+    said = np.nan_to_num(statements)[ids] > 0
+    return np.einsum("bk,bkc->bc", weight, said).astype(np.float32)
+
+
+def agreement(statements: FloatArray, ids: npt.NDArray[np.int64], probabilities: FloatArray) -> FloatArray:
+    """Expected F1 between what each retrieved case states and what the study probably shows: 2 sum_S p / (|S| + sum p). (b, k)."""
+    said = np.nan_to_num(statements)[ids] > 0
+    hits = np.einsum("bkc,bc->bk", said, probabilities)
+    out = 2 * hits / (said.sum(axis=2) + probabilities.sum(axis=1, keepdims=True))
+    return np.where((ids >= 0) & ~np.isnan(statements[:, 0])[ids], out, -1.0).astype(np.float32)
+
+
+def _logit(probability: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
+    p = np.clip(probability.astype(np.float64), _CERTAIN, 1 - _CERTAIN)
+    return np.log(p / (1 - p))
+
+
+def _evidence(votes: FloatArray, priors: FloatArray) -> npt.NDArray[np.float64]:
+    """Log-odds that the votes add to the prevalence, (b, 71)."""
+    share = (votes + _SMOOTH * priors) / (1 + _SMOOTH)
+    return _logit(share) - _logit(priors)
+
+
+def _calibrate(inputs: npt.NDArray[np.float64], labels: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Logistic regression with weights that all statements share and a shift each. inputs: (n, 71, m). Returns (m,), (71,)."""
+    x, y = torch.from_numpy(inputs), torch.from_numpy(labels).double()
+    weights = torch.full((x.shape[2],), 1 / x.shape[2], dtype=torch.float64, requires_grad=True)
+    shift = torch.zeros(x.shape[1], dtype=torch.float64, requires_grad=True)
+    optimizer = torch.optim.LBFGS([weights, shift], max_iter=100, line_search_fn="strong_wolfe")
+
+    def closure() -> torch.Tensor:
+        optimizer.zero_grad()
+        loss = F.binary_cross_entropy_with_logits(x @ weights + shift, y, reduction="sum") + _PULL / 8 * shift.square().sum()
+        loss.backward()
+        return loss
+
+    optimizer.step(closure)  # type: ignore[no-untyped-call]
+    return weights.detach().clamp_min(0).float().numpy(), shift.detach().float().numpy()
+
+
+def _exclusive(known: npt.NDArray[np.bool_], expected: float = 4.0) -> npt.NDArray[np.bool_]:
+    """Pairs that chance alone would bring together `expected` times or more in the training cases, and that at most one case states."""
+    counts = known.T.astype(np.float64) @ known
+    single = np.diag(counts)
+    chance = np.outer(single, single) / max(1, len(known))
+    out: npt.NDArray[np.bool_] = (chance >= expected) & (counts <= 1)
+    np.fill_diagonal(out, False)
+    return out

@@ -1,0 +1,72 @@
+"""The words around a report: what the language model reads before it writes.
+
+    <soft tokens: study, retrieved cases>
+    retrieved: Sinus rhythm. Left axis deviation. | Sinus bradycardia. Otherwise normal ECG.
+    measured: rate 61, pr 160, qrs 84, qtc 410, axis -41
+    findings: sinus rhythm; left anterior fascicular block
+    report (en): Sinus rhythm. Left axis deviation. Left anterior fascicular block.
+
+The findings are the plan: the statements whose calibrated probability passed its threshold. Retrieved text stands before the plan, because
+where it stands decides what it does (ECG-Bench); a part that is missing leaves its line out.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Mapping, Sequence
+
+from regen.data_prep.labeler import read
+from regen.data_prep.statements import BY_CODE
+
+_SHOWN = ("heart_rate", "pr", "qrs", "qtc", "axis")
+_NAMES = {"heart_rate": "rate"}
+_COMPARISON = re.compile(
+    r"(?i)\b(?:unchanged|no (?:significant |definite |relevant )?change|compared (?:to|with)|comparison|since (?:the )?(?:prior|previous|last)"
+    r"|as before|previous(?:ly)?|prior (?:ecg|tracing|study)|(?:has|have) (?:worsened|improved|resolved|progressed)|now (?:seen|present|shows?)"
+    r"|no longer|new(?:ly)?\b(?= (?:since|compared|onset))|unverändert|im vergleich|gegenüber (?:dem )?vor|vorbefund|vor-ekg|zum vor"
+    r"|jämfört med|oförändra\w*|sedan (?:förra|tidigare))"
+)
+
+
+def plan_text(codes: Iterable[str]) -> str:
+    """Statement codes in clinical order -> 'sinus rhythm; left anterior fascicular block'."""
+    return "; ".join(BY_CODE[code].label.lower() for code in codes)
+
+
+def measured_text(measured: Mapping[str, float]) -> str:
+    """'rate 61, pr 160, qrs 84, qtc 410, axis -41' of what could be measured: ms, /min, degrees."""
+    known = [(name, measured.get(name, math.nan)) for name in _SHOWN]
+    return ", ".join(f"{_NAMES.get(name, name)} {value:.0f}" for name, value in known if value == value)
+
+
+def prompt_text(retrieved: Sequence[str], measured: str, plan: str, language: str) -> str:
+    """Everything before the report; ends where the report begins."""
+    lines = [f"retrieved: {' | '.join(retrieved)}"] if retrieved else []
+    lines += [f"measured: {measured}"] if measured else []
+    lines += [f"findings: {plan}", f"report ({language}):"]
+    return "\n".join(lines)
+
+
+def split_sentences(report: str) -> list[str]:
+    """A report's sentences. Stops within numbers ('4.46') and after 'V.a.', '1.' are no ends; reports without stops split at commas."""
+    parts = re.split(r"(?<=[.!?;])(?<!\b\w\.)(?<!\d\.)\s+", report.strip())
+    return [part.strip() for part in parts if part.strip(" .;")]
+
+
+def compares(sentence: str) -> bool:
+    """Whether a sentence speaks of an earlier recording."""
+    return bool(_COMPARISON.search(sentence))
+
+
+def without_comparisons(report: str) -> str:
+    """A retrieved report without its comparisons: they speak of another patient's past (RA-RRG drops them too)."""
+    return " ".join(s for s in split_sentences(report) if not compares(s))
+
+
+def states(sentence: str) -> list[tuple[str, str]]:
+    """(code, status) of what a sentence says, once each, in order; status 'present', 'uncertain' or 'absent'."""
+    seen: dict[str, str] = {}
+    for mention in read(sentence):
+        seen.setdefault(mention.code, mention.status)
+    return list(seen.items())

@@ -1,0 +1,236 @@
+"""`regen train writer`: retrieve as at use, fit the evidence, pre-train or load the language model, tune LoRA and soft prompt, save."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from regen.artifact import Work, new_artifact, require_partner
+from regen.data_prep.measure import UNITS
+from regen.data_prep.prepared import Prepared, study_from
+from regen.data_prep.statements import CODES
+from regen.encoders.hub import quiet
+from regen.encoders.recordings import Recordings, load_recordings
+from regen.encoders.store import Towers, compact, load_towers
+from regen.encoders.training import Checkpoint, Curve, autocast, draw_curves, epoch_seed, make_optimizer, one_cycle, seeded, take_step
+from regen.errors import DataError
+from regen.generators.base import Request
+from regen.generators.decode import prompt_inputs
+from regen.generators.evidence import EvidenceModel, votes_of
+from regen.generators.examples import noisy, ordered, text_examples, told_from, vocabulary_texts
+from regen.generators.language_model import encode_pair, length_batches, load_base, next_token_loss, positions, pretrain, save_base, small_llama
+from regen.generators.local_writer import LocalWriter, Plan
+from regen.generators.prompt import measured_text, plan_text, prompt_text, without_comparisons
+from regen.generators.recipe import WriterRecipe
+from regen.generators.soft_prompt import SoftPrompt
+from regen.index.case_index import Asker, CaseIndex
+from regen.study import FloatArray
+
+logger = logging.getLogger(__name__)
+Progress = Callable[[Iterable[int], str], Iterable[int]]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Part:
+    """One split, seen and retrieved for: what the encoder says of every recording and which cases lie near."""
+
+    recordings: Recordings
+    requests: list[Request]
+    head: FloatArray
+    ids: npt.NDArray[np.int64]
+    scores: FloatArray
+
+
+def train_writer(
+    recipe: WriterRecipe, data_path: str | Path, encoder_path: str | Path, index_path: str | Path, out: str | Path, device: torch.device,
+    force: bool = False, progress: Progress = lambda items, title: items,
+) -> None:  # fmt: skip
+    """Train on the train split, fit the evidence on val, write the generator folder.
+
+    Raises:
+        DataError: no coded recordings with reports in train or val.
+        ArtifactError: `out` exists without force, an input is damaged, or the index belongs to another encoder.
+    """
+    data, towers, index = Prepared.open(data_path), load_towers(encoder_path, device), CaseIndex.open(index_path)
+    require_partner(str(index_path), index.fingerprint, towers.fingerprint, "regen index build")
+    inputs = {"data": data.digest, "encoder": towers.fingerprint}
+    with new_artifact(out, "writer", recipe.model_dump(), inputs, force) as work:
+        needs = max(recipe.voters, recipe.neighbours)
+        train, val = (see(data, name, towers, index, needs, work.scratch) for name in ("train", "val"))
+        evidence = _fit_evidence(val, index, recipe)
+
+        torch.manual_seed(recipe.seed)
+        model, tokenizer, curves = _base(recipe, data, work, device, progress)
+        soft = _soft_prompt(model, towers, index, recipe).to(device)
+        tuned = _with_adapter(model, recipe)
+        writer = LocalWriter(tuned, tokenizer, soft, evidence, recipe, index)
+        curves["writer"] = tune(writer, train, val, work.scratch, device, progress)
+
+        _save(work, writer, towers, recipe)
+        draw_curves(curves, work.path / "curves.png")
+        work.manifest["fingerprint"] = towers.fingerprint
+
+
+def see(data: Prepared, split: str, towers: Towers, index: CaseIndex, k: int, scratch: Path) -> Part:
+    """Encode a split and retrieve for every recording, its own subject left out, exactly as at use."""
+    rows = data.split(split)
+    recordings = load_recordings(data, rows, scratch, split)
+    if not len(recordings) or np.isnan(recordings.labels).all():
+        raise DataError(f"{data.path}: expected coded recordings in the {split} split, got none; prepare more studies")
+    measures = np.asarray(recordings.measures)
+    embeddings, head, tokens = towers.encode(np.asarray(recordings.signals), measures)
+    studies = [study_from(row, None, data.fs) for row in rows.to_dicts()]
+    ids, scores = index.search(embeddings, k, [Asker.of(study) for study in studies])
+    named = [dict(zip(UNITS, row[: len(UNITS)].tolist(), strict=True)) for row in measures]
+    requests = [
+        Request(study, tokens[i], head[i], named[i], ids[i], scores[i], study.language) for i, study in enumerate(studies)
+    ]  # fmt: skip
+    return Part(recordings, requests, head, ids, scores)
+
+
+def _fit_evidence(val: Part, index: CaseIndex, recipe: WriterRecipe) -> EvidenceModel:
+    votes = votes_of(index.statements, val.ids, val.scores, recipe.vote_temperature)
+    nearest = np.nan_to_num(val.scores[:, 0], nan=-1.0)
+    return EvidenceModel.fit(val.head, votes, val.recordings.labels, index.statements, nearest)
+
+
+def _base(recipe: WriterRecipe, data: Prepared, work: Work, device: torch.device, progress: Progress) -> tuple[Any, Any, dict[str, Curve]]:
+    if recipe.base != "small":
+        model, tokenizer = load_base(recipe.base, device)
+        return model, tokenizer, {}
+    told = told_from(data.split("train", with_ecg=False))
+    model, tokenizer = small_llama(vocabulary_texts(told), recipe)
+    curve = pretrain(
+        model, tokenizer, lambda rng: text_examples(told, recipe.retrieved_texts, recipe.plan_noise, rng), recipe, work.scratch, device, progress
+    )
+    return model, tokenizer, {"base language model": curve}
+
+
+def _soft_prompt(model: Any, towers: Towers, index: CaseIndex, recipe: WriterRecipe) -> SoftPrompt:
+    """Scaled to the spread of the model's own word vectors."""
+    words = model.get_input_embeddings().weight
+    return SoftPrompt(towers.recipe.width, index.report_vectors.shape[1], words.shape[1], recipe, float(words.detach().float().std()))
+
+
+def _with_adapter(model: Any, recipe: WriterRecipe) -> Any:
+    from peft import LoraConfig, get_peft_model
+
+    lora = LoraConfig(r=recipe.lora_rank, lora_alpha=recipe.lora_alpha, lora_dropout=recipe.lora_dropout, target_modules="all-linear")
+    with quiet():
+        return get_peft_model(model, lora)
+
+
+def tune(writer: LocalWriter, train: Part, val: Part, scratch: Path, device: torch.device, progress: Progress) -> Curve:
+    """Train adapter and soft prompt; the base stays as it is. Prompts are composed as `write` composes them, plus noise."""
+    recipe = writer.recipe
+    modules = {"adapter": _Trainable(writer.model), "soft": writer.soft}
+    optimizer = make_optimizer(modules, recipe.weight_decay)
+    checkpoint = Checkpoint(scratch / "writer.safetensors", modules, optimizer)
+    start = checkpoint.load()
+    curve = Curve(scratch / "writer.jsonl", start)
+    plans = writer.plan(train.requests)
+    told = [i for i, report in enumerate(train.recordings.reports) if report]
+    for epoch in progress(range(start, recipe.epochs), "writer"):
+        writer.model.train()
+        writer.soft.train()
+        total = 0.0
+        with seeded(epoch_seed(recipe.seed, "writer", epoch)) as rng:
+            hidden = [_hide(train.requests[i], plans[i], recipe, rng) for i in told]
+            pairs = [_pair(writer, *hidden[j], train.recordings, i, rng) for j, i in enumerate(told)]
+            batches = length_batches([len(p[0]) for p in pairs], recipe.batch, rng)
+            for step, rows in enumerate(batches):
+                loss = _loss(writer, [hidden[r] for r in rows], [pairs[r] for r in rows], device)
+                take_step(optimizer, loss, one_cycle(epoch * len(batches) + step, recipe.epochs * len(batches), recipe.rate, 0.1))
+                total += float(loss.detach())
+        curve.add(train=total / len(batches), validation=validation_loss(writer, val, device))
+        checkpoint.save(epoch + 1)
+    return curve
+
+
+@torch.no_grad()
+def validation_loss(writer: LocalWriter, val: Part, device: torch.device) -> float:
+    """Next-token loss on the reports of val, with plans and neighbours as at use. Nats a token, mean over batches."""
+    writer.model.eval()
+    writer.soft.eval()
+    told = [i for i, report in enumerate(val.recordings.reports) if report]
+    plans = writer.plan([val.requests[i] for i in told])
+    rows = [(val.requests[i], plan) for i, plan in zip(told, plans, strict=True)]
+    pairs = [
+        encode_pair(writer.tokenizer, writer.prompt(*row), val.recordings.reports[i], writer.recipe.text_length)
+        for row, i in zip(rows, told, strict=True)
+    ]
+    size = 2 * writer.recipe.batch
+    losses = [float(_loss(writer, rows[j : j + size], pairs[j : j + size], device)) for j in range(0, len(rows), size)]
+    return float(np.mean(losses))
+
+
+def _hide(request: Request, plan: Plan, recipe: WriterRecipe, rng: np.random.Generator) -> tuple[Request, Plan]:
+    """Leave out the study's tokens or the retrieved cases now and then, as the recipe says."""
+    from dataclasses import replace
+
+    if rng.random() < recipe.drop_study:
+        request = replace(request, tokens=torch.zeros_like(request.tokens))
+    if rng.random() < recipe.drop_retrieval:
+        plan = replace(plan, ids=np.full_like(plan.ids, -1), scores=np.full_like(plan.scores, np.nan))
+    return request, plan
+
+
+def _pair(writer: LocalWriter, request: Request, plan: Plan, recordings: Recordings, row: int, rng: np.random.Generator) -> tuple[list[int], int]:
+    labels = recordings.labels[row]
+    true = plan.positive if np.isnan(labels).any() else {CODES[j] for j in np.flatnonzero(labels)}
+    near = [int(i) for i in plan.ids[: writer.recipe.retrieved_texts] if i >= 0]
+    others = [CODES[j] for i in near for j in np.flatnonzero(np.nan_to_num(writer.index.statements[i]))]
+    codes = noisy(ordered(set(true)), others, writer.recipe.plan_noise, rng)
+    texts = [without_comparisons(t) for t in writer.index.cases["report"][near].to_list()] if near else []
+    prompt = prompt_text(texts, measured_text(request.measured), plan_text(codes), request.language or "en")
+    return encode_pair(writer.tokenizer, prompt, recordings.reports[row], writer.recipe.text_length)
+
+
+def _loss(writer: LocalWriter, rows: list[tuple[Request, Plan]], pairs: list[tuple[list[int], int]], device: torch.device) -> Tensor:
+    """Next-token loss over the report part."""
+    with autocast(device):
+        prefix = writer.prefixes([r for r, _ in rows], [p for _, p in rows])
+        inputs, mask = prompt_inputs(writer.model, writer.tokenizer, prefix, [ids for ids, _ in pairs])
+        logits = writer.model(inputs_embeds=inputs, attention_mask=mask, position_ids=positions(mask)).logits
+    ids = torch.zeros(mask.shape, dtype=torch.long)
+    counted = torch.zeros(mask.shape, dtype=torch.bool)
+    for i, (row, start) in enumerate(pairs):
+        ids[i, -len(row) :] = torch.tensor(row)
+        counted[i, start - len(row) :] = True
+    return next_token_loss(logits, ids.to(device), counted.to(device))
+
+
+class _Trainable(torch.nn.Module):
+    """The trainable part of a model with an adapter, so that checkpoints hold the adapter alone."""
+
+    def __init__(self, model: Any) -> None:
+        super().__init__()
+        for name, parameter in model.named_parameters():
+            if parameter.requires_grad:
+                self.register_parameter(name.replace(".", "/"), parameter)
+
+
+def _save(work: Work, writer: LocalWriter, towers: Towers, recipe: WriterRecipe) -> None:
+    adapter = writer.model.cpu()
+    with quiet():
+        adapter.save_pretrained(work.path / "adapter")
+    (work.path / "adapter" / "README.md").unlink(missing_ok=True)
+    if recipe.base == "small":
+        save_base(adapter.unload(), writer.tokenizer, work.path / "base")
+    save_file(compact(writer.soft), work.path / "soft.safetensors")
+    writer.evidence.save(work.path / "evidence.safetensors")
+    shape = {
+        "encoder_width": towers.recipe.width, "report_dim": writer.index.report_vectors.shape[1],
+        "model_width": writer.soft.no_case.shape[0], "scale": writer.soft.scale,
+    }  # fmt: skip
+    (work.path / "recipe.json").write_text(json.dumps({"recipe": recipe.model_dump(), **shape}, indent=1))

@@ -1,0 +1,185 @@
+"""The index: unit vectors, the cases behind them, and who may see which.
+
+    index = CaseIndex.open("index")
+    ids, scores = index.search(queries, k=5, askers=[Asker(study_id="00001", subject_id="15709")])
+
+    index/
+      cases.parquet   vectors.safetensors (ecg, report)   manifest.json (fingerprint of the encoder)
+
+An index is a snapshot and never changes: `add` and `remove` return another one, so that whoever searches the old one is not disturbed.
+By default a query never sees its own study, its own subject, or a case dated after it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+from safetensors.numpy import load_file, save_file
+
+from regen.artifact import load_manifest
+from regen.errors import ArtifactError, DataError
+from regen.index.backends import Ids, make_backend
+from regen.index.cases import check_cases, hits_from, statement_matrix
+from regen.study import FloatArray, Hit, Study
+
+
+@dataclass(frozen=True, slots=True)
+class Asker:
+    """Who asks: a study's ids and time, as far as they are known. own_subject lets its subject's other, earlier studies be seen."""
+
+    study_id: str | None = None
+    subject_id: str | None = None
+    time: datetime | None = None
+    own_subject: bool = False
+
+    @classmethod
+    def of(cls, study: Study, own_subject: bool = False) -> Asker:
+        return cls(study.study_id, study.subject_id, study.time, own_subject)
+
+
+class CaseIndex:
+    """See the module. vectors, report_vectors: (n, dim) unit rows in the order of `cases`; fingerprint: of the encoder that made them."""
+
+    def __init__(
+        self, cases: pl.DataFrame, vectors: FloatArray, report_vectors: FloatArray, fingerprint: str, backend: str = "auto", gpu: bool = False
+    ) -> None:
+        check_cases(cases)
+        for name, rows in (("vectors", vectors), ("report vectors", report_vectors)):
+            _check_vectors(name, rows, len(cases))
+        self.cases = cases
+        self.vectors = np.ascontiguousarray(vectors, np.float32)
+        self.report_vectors = np.ascontiguousarray(report_vectors, np.float32)
+        self.fingerprint = fingerprint
+        self._options = (backend, gpu)
+        self._backend = make_backend(backend, self.vectors, gpu)
+
+    def __len__(self) -> int:
+        return len(self.cases)
+
+    @cached_property
+    def statements(self) -> npt.NDArray[np.float32]:
+        """(n, 71) likelihoods of the cases' statements; NaN rows where nobody coded."""
+        return statement_matrix(self.cases)
+
+    def search(self, queries: FloatArray, k: int, askers: Sequence[Asker]) -> tuple[Ids, FloatArray]:
+        """Nearest allowed cases. queries: (b, dim) unit vectors. Returns row numbers (b, k), -1 where fewer exist, and cosines (b, k).
+
+        Raises:
+            DataError: queries of another width or not of unit length, k below 1, or not one asker a query.
+        """
+        if k < 1:
+            raise DataError(f"search: expected k of at least 1, got {k}")
+        if len(askers) != len(queries):
+            raise DataError(f"search: expected one asker a query, got {len(askers)} for {len(queries)} queries")
+        _check_vectors("queries", queries, len(queries), self.vectors.shape[1])
+        return self._backend.search(queries, k, [self.banned(asker) for asker in askers])
+
+    def hits(self, query: FloatArray, k: int, asker: Asker) -> list[Hit]:
+        """The same for one query, (dim,), as Hits that say why they were allowed."""
+        ids, scores = self.search(query[None], k, [asker])
+        return hits_from(self.cases, ids[0].tolist(), scores[0].tolist(), self.why(asker))
+
+    def banned(self, asker: Asker) -> Ids:
+        """Sorted row numbers that the asker must not see."""
+        rows: list[int] = list(self._rows_of_study.get(asker.study_id or "", ()))
+        if asker.subject_id is not None and not asker.own_subject:
+            rows += self._rows_of_subject.get(asker.subject_id, ())
+        if asker.time is not None and self._times is not None:
+            rows += np.flatnonzero(self._times > np.datetime64(asker.time, "us")).tolist()
+        return np.unique(np.asarray(rows, np.int64))
+
+    def why(self, asker: Asker) -> str:
+        """In words, what a case had to pass to be shown to this asker."""
+        study = "another study" if asker.study_id else "study unknown"
+        if asker.subject_id is None:
+            subject = "subject of the query unknown, not filtered"
+        else:
+            subject = "the subject's own studies allowed" if asker.own_subject else "another subject"
+        if self._times is None:
+            time = "time not compared: the archive has no comparable dates"
+        else:
+            time = "not dated after the query" if asker.time else "time of the query unknown, not filtered"
+        return f"{study}; {subject}; {time}"
+
+    def add(self, cases: pl.DataFrame, vectors: FloatArray, report_vectors: FloatArray) -> CaseIndex:
+        """A new index with these cases at its end. Nothing changes if anything about them is wrong.
+
+        Raises:
+            DataError: a study_id that is there already, vectors of another shape or not of unit length.
+        """
+        check_cases(cases)
+        _check_vectors("vectors", vectors, len(cases), self.vectors.shape[1])
+        _check_vectors("report vectors", report_vectors, len(cases), self.report_vectors.shape[1])
+        return CaseIndex(
+            pl.concat([self.cases, cases]), np.concatenate([self.vectors, vectors]),
+            np.concatenate([self.report_vectors, report_vectors]), self.fingerprint, *self._options,
+        )  # fmt: skip
+
+    def remove(self, study_ids: Iterable[str]) -> CaseIndex:
+        """A new index without these studies.
+
+        Raises:
+            DataError: a study_id that is not there.
+        """
+        gone = set(study_ids)
+        unknown = sorted(gone - self._rows_of_study.keys())
+        if unknown:
+            raise DataError(f"remove: expected study ids of the index, got {', '.join(unknown[:5])}")
+        keep = np.flatnonzero(~self.cases["study_id"].is_in(list(gone)).to_numpy())
+        return CaseIndex(self.cases[keep.tolist()], self.vectors[keep], self.report_vectors[keep], self.fingerprint, *self._options)
+
+    def save(self, folder: Path) -> None:
+        """Write the two files into a folder that is being made (regen.artifact.new_artifact)."""
+        self.cases.write_parquet(folder / "cases.parquet")
+        half: dict[str, npt.NDArray] = {"ecg": self.vectors, "report": self.report_vectors.astype(np.float16)}
+        save_file(half, folder / "vectors.safetensors")
+
+    @classmethod
+    def open(cls, folder: str | Path, backend: str = "auto", gpu: bool = False) -> CaseIndex:
+        """Read and check an index folder.
+
+        Raises:
+            ArtifactError: not an index, damaged, or cases and vectors of different number.
+        """
+        folder = Path(folder)
+        manifest = load_manifest(folder, "index")
+        stored = load_file(folder / "vectors.safetensors")
+        reports = stored["report"].astype(np.float32)
+        reports /= np.linalg.norm(reports, axis=1, keepdims=True).clip(1e-6)
+        try:
+            return cls(pl.read_parquet(folder / "cases.parquet"), stored["ecg"], reports, manifest["fingerprint"], backend, gpu)
+        except DataError as error:
+            raise ArtifactError(f"{folder}: {error}; rebuild it: regen index build") from error
+
+    @cached_property
+    def _rows_of_study(self) -> dict[str, list[int]]:
+        return {study: [i] for i, study in enumerate(self.cases["study_id"].to_list())}
+
+    @cached_property
+    def _rows_of_subject(self) -> dict[str, list[int]]:
+        rows: dict[str, list[int]] = {}
+        for i, subject in enumerate(self.cases["subject_id"].to_list()):
+            if subject is not None:
+                rows.setdefault(subject, []).append(i)
+        return rows
+
+    @cached_property
+    def _times(self) -> npt.NDArray[np.datetime64] | None:
+        times = self.cases["time"]
+        return None if times.null_count() == len(times) else times.to_numpy()
+
+
+def _check_vectors(name: str, rows: FloatArray, count: int, dim: int | None = None) -> None:
+    if rows.ndim != 2 or len(rows) != count or (dim is not None and rows.shape[1] != dim):
+        raise DataError(f"{name}: expected shape ({count}, {dim or 'dim'}), got {rows.shape}")
+    lengths = np.linalg.norm(rows, axis=1)
+    bad = np.flatnonzero(~(np.abs(lengths - 1) < 1e-2))
+    if bad.size:
+        raise DataError(f"{name}: expected unit vectors, got length {lengths[bad[0]]:.3f} in row {bad[0]}; the encoder's output is normalised")

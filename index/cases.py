@@ -1,0 +1,89 @@
+"""The case store: what is known of every indexed study, one row each, in the order of the index's vectors.
+
+    study_id  subject_id  time  report                                 statements               age_band  sex     language  source
+    20312     9121        null  Sinus rhythm. Left axis deviation.     [{SR 1.0}, {IMI 0.5}]    60-69     female  en        ptb-xl
+
+No waveform, no exact age. `time` is null where the archive shifted its dates patient by patient, because such dates say nothing about
+who came first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from regen.data_prep.prepared import Prepared
+from regen.data_prep.statements import CODES
+from regen.errors import DataError
+from regen.study import Hit
+
+CASES: dict[str, Any] = {
+    "study_id": pl.String, "subject_id": pl.String, "time": pl.Datetime("us"), "report": pl.String,
+    "statements": pl.List(pl.Struct({"code": pl.String, "likelihood": pl.Float64})), "age_band": pl.String, "sex": pl.String,
+    "language": pl.String, "source": pl.String,
+}  # fmt: skip
+"""Columns of cases.parquet."""
+SHIFTED_DATES = frozenset({"ptb-xl", "mimic-iv-ecg"})
+"""Archives that moved every patient's dates by an offset of its own."""
+
+
+def cases_from(data: Prepared, rows: pl.DataFrame) -> pl.DataFrame:
+    """Prepared rows as cases. Rows without a report cannot be evidence and are refused.
+
+    Raises:
+        DataError: a row has no report.
+    """
+    without = rows.filter(pl.col("report").is_null())
+    if len(without):
+        raise DataError(f"{data.path}: expected a report for every case, got none for {without['study_id'][0]}; leave such rows out")
+    source = str(data.manifest["config"]["source"])
+    time = pl.lit(None, pl.Datetime("us")) if source in SHIFTED_DATES else pl.col("time")
+    decade = (pl.col("age").clip(0, 90) // 10 * 10).cast(pl.Int64)
+    band = pl.when(decade >= 90).then(pl.lit("90+")).otherwise(pl.format("{}-{}", decade, decade + 9))
+    cases = rows.with_columns(time=time, age_band=pl.when(pl.col("age").is_null()).then(None).otherwise(band), source=pl.lit(source))
+    return cases.select([pl.col(name).cast(kind) for name, kind in CASES.items()])
+
+
+def check_cases(cases: pl.DataFrame) -> None:
+    """Columns and ids as the store needs them.
+
+    Raises:
+        DataError: a column is missing or of another type, or a study_id occurs twice.
+    """
+    if dict(cases.schema) != CASES:
+        wrong = [name for name, kind in CASES.items() if cases.schema.get(name) != kind]
+        raise DataError(f"cases: expected the columns {', '.join(CASES)}, got another type or none for {', '.join(wrong) or 'extra columns'}")
+    if cases["study_id"].n_unique() != len(cases):
+        twice = cases["study_id"].to_frame().group_by("study_id").len().filter(pl.col("len") > 1)["study_id"].sort()[0]
+        raise DataError(f"cases: expected each study_id once, got {twice!r} twice; remove it from the index before adding it again")
+
+
+def statement_matrix(cases: pl.DataFrame) -> npt.NDArray[np.float32]:
+    """(n, 71) likelihood of every statement, in the order of CODES; 1 for 'stated without a likelihood', NaN rows where nobody coded."""
+    column = {code: i for i, code in enumerate(CODES)}
+    out = np.zeros((len(cases), len(CODES)), np.float32)
+    for i, statements in enumerate(cases["statements"].to_list()):
+        if statements is None:
+            out[i] = np.nan
+            continue
+        for statement in statements:
+            if statement["code"] in column:
+                out[i, column[statement["code"]]] = statement["likelihood"] or 1.0
+    return out
+
+
+def hits_from(cases: pl.DataFrame, ids: Sequence[int], scores: Sequence[float], why: str = "") -> list[Hit]:
+    """Rows of the store as Hits, nearest first; ids below 0 (no such neighbour) are left out."""
+    kept = [(int(i), round(float(s), 5)) for i, s in zip(ids, scores, strict=True) if i >= 0]
+    rows = cases[[i for i, _ in kept]].to_dicts() if kept else []
+    return [
+        Hit(
+            study_id=row["study_id"], score=score, report=row["report"], subject_id=row["subject_id"], rank=rank, allowed=why,
+            statements={s["code"]: s["likelihood"] for s in row["statements"] or ()}, language=row["language"],
+        )
+        for rank, (row, (_, score)) in enumerate(zip(rows, kept, strict=True), start=1)
+    ]  # fmt: skip

@@ -1,0 +1,74 @@
+"""A bundle is encoder/ + index/ + generator/ + a model card in one folder: what users load and share."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+from regen.artifact import load_manifest, new_artifact, require_partner
+from regen.errors import ArtifactError, ConfigError
+from regen.study import DISCLAIMER
+
+STARTER = Path(__file__).parent / "starter"
+"""The bundle that ships with the package."""
+_PARTS = {"encoder": "encoder", "index": "index", "generator": "writer"}
+
+
+def make_bundle(
+    encoder: str | Path, index: str | Path, generator: str | Path, out: str | Path, card: str | Path | None = None, force: bool = False
+) -> None:
+    """Copy three folders that belong together into one. card: a Markdown file; without one, the facts of the manifests are written.
+
+    Raises:
+        ArtifactError: a part is damaged, or index or generator were made with another encoder; `out` exists without force.
+    """
+    folders = {"encoder": Path(encoder), "index": Path(index), "generator": Path(generator)}
+    manifests = {name: load_manifest(folder, _PARTS[name]) for name, folder in folders.items()}
+    fingerprint = manifests["encoder"]["fingerprint"]
+    mend = {"index": "regen index build --encoder E --data D --out I", "generator": "regen train writer RECIPE --encoder E --index I --out G"}
+    for name, command in mend.items():
+        require_partner(str(folders[name]), manifests[name]["fingerprint"], fingerprint, command)
+    inputs = {name: json.dumps(m["files"], sort_keys=True) for name, m in manifests.items()}
+    with new_artifact(out, "bundle", {}, {}, force) as work:
+        for name, folder in folders.items():
+            shutil.rmtree(work.path / name, ignore_errors=True)
+            shutil.copytree(folder, work.path / name)
+        text = Path(card).read_text(encoding="utf-8") if card else _plain_card(manifests)
+        (work.path / "MODEL_CARD.md").write_text(text, encoding="utf-8")
+        work.manifest |= {"fingerprint": fingerprint, "inputs": {name: manifests[name]["inputs"] for name in inputs}}
+
+
+def find_bundle(name: str | Path) -> Path:
+    """'starter', a folder, or a hub id ('owner/name', fetched from the hub because the user named it).
+
+    Raises:
+        ArtifactError: no such folder, not on the hub, or the hub cannot be reached.
+        ConfigError: an empty name.
+    """
+    if not str(name):
+        raise ConfigError("bundle: expected 'starter', a folder or a hub id, got an empty name")
+    if str(name) == "starter":
+        return STARTER
+    path = Path(name)
+    if path.exists():
+        return path
+    parts = str(name).split("/")
+    if len(parts) != 2 or not all(parts) or str(name).startswith((".", "~")):
+        raise ArtifactError(f"{name}: no such folder, and no hub id (owner/name); give a bundle's folder, or leave it out for the starter")
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    try:
+        return Path(snapshot_download(str(name)))
+    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise ArtifactError(f"{name}: no such folder, and the hub gave no bundle of that name ({reason})") from error
+
+
+def _plain_card(manifests: dict[str, dict[str, object]]) -> str:
+    lines = ["# ReGen bundle", "", DISCLAIMER, ""]
+    lines += [f"- {name}: stage {m['stage']}, made from {json.dumps(m['inputs'])}" for name, m in manifests.items()]
+    return "\n".join(
+        [*lines, "", "Nobody has written down yet what data this was trained on and how it performs: `regen eval report` prints it.", ""]
+    )

@@ -1,0 +1,145 @@
+"""`regen`: a table of commands. Nothing heavy is imported until a command runs, and a RegenError becomes one line and exit code 2."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from regen import __version__
+from regen.errors import RegenError
+
+app = typer.Typer(
+    no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False, rich_markup_mode=None,
+    help="Draft reports for ECGs from what was retrieved and measured, with evidence behind every sentence. "
+    "Research software, not a medical device. Start with: regen demo",
+)  # fmt: skip
+
+Bundle = Annotated[str, typer.Option(help="a bundle's folder, a hub id, or 'starter'")]
+Device = Annotated[str, typer.Option(help="cpu, cuda, or auto for whichever is there")]
+Force = Annotated[bool, typer.Option("--force", help="replace an output that exists")]
+Threads = Annotated[int, typer.Option(help="CPU threads of torch; 0 leaves torch's own choice", min=0)]
+_state = {"debug": False}
+
+
+@app.callback()
+def options(
+    debug: Annotated[bool, typer.Option("--debug", help="show the traceback of an error")] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="say what is being done")] = False,
+    version: Annotated[bool, typer.Option("--version", help="print the version and stop")] = False,
+) -> None:
+    _state["debug"] = debug
+    logging.basicConfig(level=logging.INFO if verbose else logging.WARNING, format="%(name)s: %(message)s")
+    if version:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+@app.command()
+def draft(
+    files: Annotated[list[Path] | None, typer.Argument(help="WFDB headers (.hea), DICOM ECGs, or folders of them")] = None,
+    bundle: Bundle = "starter",
+    studies: Annotated[Path | None, typer.Option(help="instead of files: a prepared folder or its studies.parquet")] = None,
+    split: Annotated[str, typer.Option(help="with --studies: train, val or test")] = "test",
+    out: Annotated[Path, typer.Option(help="one JSON object a study")] = Path("drafts.jsonl"),
+    html: Annotated[Path | None, typer.Option(help="also write a page with traces and evidence into this folder")] = None,
+    language: Annotated[str | None, typer.Option(help="of the reports, for bundles that know several: en, de, sv")] = None,
+    device: Device = "auto",
+    threads: Threads = 0,
+    force: Force = False,
+) -> None:
+    """Draft reports. Example: regen draft rec.hea dicom_folder --out drafts.jsonl --html pages"""
+    from regen.drafting import draft_files
+
+    raise typer.Exit(draft_files(files or [], bundle, studies, split, out, html, language, device, threads, force))
+
+
+@app.command()
+def search(
+    file: Annotated[Path, typer.Argument(help="a WFDB header or a DICOM ECG")],
+    k: Annotated[int, typer.Option("-k", help="how many cases", min=1)] = 5,
+    bundle: Bundle = "starter",
+    as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
+    own_subject: Annotated[bool, typer.Option("--own-subject", help="also show earlier studies of the same subject")] = False,
+    device: Device = "auto",
+) -> None:
+    """The nearest reported cases. Example: regen search rec.hea -k 5 --json"""
+    import json
+
+    from regen.pipeline import Pipeline
+
+    hits = Pipeline.from_pretrained(bundle, device).search(file, k, own_subject)
+    if as_json:
+        rows = [{"rank": h.rank, "study_id": h.study_id, "score": round(h.score, 6), "report": h.report, "allowed": h.allowed} for h in hits]
+        typer.echo(json.dumps(rows, ensure_ascii=False, indent=1))
+        return
+    for hit in hits:
+        typer.echo(f"{hit.rank:3d}  {hit.score:6.3f}  {hit.study_id}  {hit.report}")
+    if hits:
+        typer.echo(f"shown because: {hits[0].allowed}")
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option(help="folder for index.html and drafts.jsonl")] = Path("demo"),
+    bundle: Bundle = "starter",
+    force: Force = False,
+) -> None:
+    """Draft a real ECG and some synthetic ones, offline, and write a page. Example: regen demo --out demo"""
+    from regen.demo import run_demo
+
+    run_demo(out, bundle, force)
+
+
+@app.command()
+def doctor() -> None:
+    """Versions, devices, codecs, and what an absent extra would add. Example: regen doctor"""
+    from regen.doctor import report
+
+    for text in report():
+        typer.echo(text)
+
+
+def _add_groups() -> None:
+    from regen import cli_learn as learn
+    from regen import cli_score as score
+
+    app.add_typer(learn.prepare_app, name="prepare")
+    app.add_typer(learn.train_app, name="train")
+    app.add_typer(learn.index_app, name="index")
+    app.command(name="bundle")(learn.bundle)
+    app.add_typer(score.eval_app, name="eval")
+    app.add_typer(score.bench_app, name="bench")
+
+
+_add_groups()
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Entry point of the `regen` command."""
+    try:
+        code: Any = app(arguments, standalone_mode=False)
+    except RegenError as error:
+        if _state["debug"]:
+            raise
+        sys.stderr.write(f"regen: {error}\n")
+        sys.exit(2)
+    except typer.Abort:
+        sys.stderr.write("regen: stopped; what was begun can be resumed by the same command\n")
+        sys.exit(130)
+    except KeyboardInterrupt:
+        sys.stderr.write("regen: stopped; what was begun can be resumed by the same command\n")
+        sys.exit(130)
+    except Exception as error:
+        if hasattr(error, "exit_code") and hasattr(error, "format_message"):
+            sys.stderr.write(f"regen: {error.format_message()}\n")
+            sys.exit(error.exit_code)
+        raise
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,72 @@
+"""`regen draft`: files or a prepared split through a pipeline into JSON lines and, if wanted, a page."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from regen.artifact import check_free
+from regen.batch import FileStudies, jsonl, line, prepared_studies
+from regen.data_prep.prepared import SPLITS, Failure, Prepared
+from regen.errors import ConfigError, did_you_mean
+from regen.failures import report_failures
+from regen.pipeline import Pipeline, set_threads
+from regen.progress import bar, console
+from regen.study import Draft, Study
+
+_ON_PAGE = 200
+"""Studies that a page holds; the JSON lines hold all."""
+
+
+def draft_files(
+    files: list[Path], bundle: str, studies: Path | None, split: str, out: Path, html: Path | None, language: str | None, device: str,
+    threads: int, force: bool,
+) -> int:  # fmt: skip
+    """Returns the exit code: 0, or 1 if some files could not be read (they are listed with their reasons)."""
+    if bool(files) == (studies is not None):
+        raise ConfigError("regen draft: expected files, or --studies with a prepared folder, got " + ("both" if files else "neither"))
+    check_free(out, force)
+    if threads:
+        set_threads(threads)
+    source, total, failures = _source(files, studies, split)
+    pipeline = Pipeline.from_pretrained(bundle, device)
+    shown: list[tuple[Study, Draft]] = []
+    done = 0
+    with jsonl(out, force) as file:
+        for study, draft in bar(_pairs(pipeline, source, language), "drafting", total):
+            file.write(line(draft))
+            done += 1
+            if html is not None and len(shown) < _ON_PAGE:
+                shown.append((study, draft))
+    if html is not None and shown:
+        from regen.page import write_page
+
+        console.print(f"page: {write_page(shown, html, 'Drafted reports', f'Bundle: {bundle}')}")
+    console.print(f"{done} drafts in {out}")
+    return report_failures(failures)
+
+
+def _source(files: list[Path], studies: Path | None, split: str) -> tuple[Iterable[Study], int, list[Failure]]:
+    if studies is None:
+        found = FileStudies.of(files)
+        return found, len(found.paths), found.failures
+    if split not in SPLITS:
+        raise ConfigError(f"--split: expected one of {', '.join(SPLITS)}, got {split!r}{did_you_mean(split, SPLITS)}")
+    data = Prepared.open(studies)
+    rows = data.split(split)
+    if not len(rows):
+        raise ConfigError(f"{studies}: expected recordings in the {split} split, got none; choose another --split")
+    return prepared_studies(data, rows), len(rows), []
+
+
+def _pairs(pipeline: Pipeline, studies: Iterable[Study], language: str | None) -> Iterator[tuple[Study, Draft]]:
+    """Each study beside its draft, without holding more than a batch."""
+    waiting: list[Study] = []
+
+    def passing() -> Iterator[Study]:
+        for study in studies:
+            waiting.append(study)
+            yield study
+
+    for draft in pipeline.drafts(passing(), language):
+        yield waiting.pop(0), draft

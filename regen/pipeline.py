@@ -1,0 +1,155 @@
+"""The whole way at use: studies in, drafts out. The same functions that the training stages call; there is no second implementation.
+
+pipe = Pipeline.from_pretrained("starter")
+draft = pipe.draft("rec.hea")
+print(draft.report, draft.sentences[0].evidence)
+hits = pipe.search("rec.hea", k=5)
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
+from pathlib import Path
+from typing import overload
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from regen.artifact import load_manifest, require_partner
+from regen.bundle import find_bundle, make_bundle
+from regen.data_prep.clean import standard
+from regen.data_prep.measure import UNITS
+from regen.data_prep.readers import read_study
+from regen.encoders.recordings import FS, clean_and_measure
+from regen.encoders.store import Towers, load_towers
+from regen.encoders.training import pick_device
+from regen.errors import DataError
+from regen.generators.base import Request, Writer
+from regen.generators.local_writer import LocalWriter
+from regen.index.case_index import Asker, CaseIndex
+from regen.study import Draft, FloatArray, Hit, Study
+
+Source = str | Path | Study
+_BATCH = 64
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Seen:
+    """What the encoder and the ruler make of a batch: rows in the order of the studies."""
+
+    embeddings: FloatArray
+    probabilities: FloatArray
+    tokens: Tensor
+    measures: FloatArray
+    flags: list[tuple[str, ...]]
+
+
+@dataclass(slots=True, eq=False)
+class Pipeline:
+    """Encoder, index and writer of one bundle."""
+
+    towers: Towers
+    index: CaseIndex
+    writer: Writer
+    folder: Path
+
+    @classmethod
+    def from_pretrained(cls, name: str | Path = "starter", device: str = "auto") -> Pipeline:
+        """Load a bundle: 'starter', a folder, or a hub id.
+
+        Raises:
+            ArtifactError: no such bundle, a missing, cut or foreign file, or parts that do not belong together.
+            ConfigError: device 'cuda' without a GPU.
+        """
+        folder = find_bundle(name)
+        where = pick_device(device)
+        load_manifest(folder, "bundle")
+        towers = load_towers(folder / "encoder", where)
+        index = CaseIndex.open(folder / "index", gpu=where.type == "cuda")
+        require_partner(f"{folder}/index", index.fingerprint, towers.fingerprint, "regen index build, then regen bundle")
+        writer = LocalWriter.open(folder / "generator", index, where)
+        writer.name = str(name)
+        return cls(towers, index, writer, folder)
+
+    def save_pretrained(self, out: str | Path, force: bool = False) -> None:
+        """Copy the bundle this pipeline was loaded from to another folder, whole or not at all."""
+        make_bundle(self.folder / "encoder", self.folder / "index", self.folder / "generator", out, self.folder / "MODEL_CARD.md", force)
+
+    @overload
+    def draft(self, source: Source, language: str | None = None) -> Draft: ...
+    @overload
+    def draft(self, source: Sequence[Source], language: str | None = None) -> list[Draft]: ...
+    def draft(self, source: Source | Sequence[Source], language: str | None = None) -> Draft | list[Draft]:
+        """Draft a report for a file or Study, or for several.
+
+        Raises:
+            DataError: a file that cannot be read, or a study without an ECG.
+        """
+        if isinstance(source, (str, Path, Study)):
+            return next(self.drafts([_study(source)], language))
+        return list(self.drafts(map(_study, source), language))
+
+    def drafts(
+        self, studies: Iterable[Study], language: str | None = None, *, blank_ecg: bool = False, blank_retrieval: bool = False
+    ) -> Iterator[Draft]:
+        """Drafts in the order of the studies, batch by batch: memory does not grow with their number.
+
+        language: of the reports, for bundles that know several. blank_ecg, blank_retrieval: hide the recording, or the cases, to see
+        what they are worth (`regen eval report` does).
+        """
+        studies = iter(studies)
+        while batch := list(islice(studies, _BATCH)):
+            yield from self._draft_batch(batch, language, blank_ecg, blank_retrieval)
+
+    def search(self, source: Source, k: int = 5, own_subject: bool = False) -> list[Hit]:
+        """The k nearest reported cases. The study itself, later studies and, unless own_subject, its subject's others are never shown."""
+        study = _study(source)
+        return self.index.hits(self.see([study]).embeddings[0], k, Asker.of(study, own_subject))
+
+    def see(self, studies: Sequence[Study], blank: bool = False) -> Seen:
+        """Clean, measure and encode recordings of any rate and length, as training did."""
+        raw, flags = [], []
+        for study in studies:
+            if study.ecg is None:
+                raise DataError(f"{study.study_id}: expected an ECG, the study has none; give a study with a recording")
+            signal, more = standard(study.ecg, FS)
+            raw.append(np.full_like(signal, np.nan) if blank else signal)
+            flags.append(tuple(f for f in more if f not in study.flags))
+        cleaned, measures = clean_and_measure(np.stack(raw), FS)
+        embeddings, probabilities, tokens = self.towers.encode(cleaned, measures)
+        return Seen(embeddings, probabilities, tokens, measures, flags)
+
+    def _draft_batch(self, studies: list[Study], language: str | None, blank_ecg: bool, blank_retrieval: bool) -> list[Draft]:
+        started = time.perf_counter()
+        seen = self.see(studies, blank_ecg)
+        encoded = time.perf_counter()
+        askers = [Asker.of(study) for study in studies]
+        k = 0 if blank_retrieval else self.writer.needs
+        ids, scores = (
+            self.index.search(seen.embeddings, k, askers) if k else (np.zeros((len(studies), 0), np.int64), np.zeros((len(studies), 0), np.float32))
+        )
+        found = time.perf_counter()
+        requests = [
+            Request(
+                replace(study, flags=study.flags + seen.flags[i]), seen.tokens[i], seen.probabilities[i],
+                dict(zip(UNITS, seen.measures[i, : len(UNITS)].tolist(), strict=True)), ids[i], scores[i], language, self.index.why(askers[i]),
+            )
+            for i, study in enumerate(studies)
+        ]  # fmt: skip
+        drafts = self.writer.write(requests)
+        each = 1000 / len(studies)
+        spent = {"encode": round((encoded - started) * each, 3), "retrieve": round((found - encoded) * each, 3)}
+        return [replace(draft, timing_ms=spent | draft.timing_ms) for draft in drafts]
+
+
+def _study(source: Source) -> Study:
+    return source if isinstance(source, Study) else read_study(source)
+
+
+def set_threads(threads: int) -> None:
+    """Let torch use this many CPU threads."""
+    torch.set_num_threads(threads)
