@@ -33,25 +33,26 @@ def read_dicom_ecg(path: str | Path) -> Study:
     except InvalidDicomError as error:
         raise DataError(f"{path}: expected a DICOM file, got something else (no DICM mark); export the ECG as DICOM or WFDB") from error
     except Exception as error:  # pydicom lets many kinds through on damaged files
-        raise DataError(f"{path}: expected a DICOM file, could not parse it ({type(error).__name__}: {error}); export it again") from error
-    if not dataset.get("WaveformSequence"):
-        raise DataError(
-            f"{path}: expected an ECG waveform, got modality {dataset.get('Modality', 'unknown')} without one; "
-            "give the 12-lead ECG object of the study"
-        )
+        raise DataError(f"{path}: expected a DICOM file, could not parse it ({_brief(error)}); export it again") from error
     try:
-        index, names = _recording(dataset, path)
-        group = dataset.WaveformSequence[index]
-        signal = _millivolts(dataset, index, path)
-        fs = float(group.SamplingFrequency)
+        return _study(dataset, path)
     except DataError:
         raise
-    except Exception as error:
-        raise DataError(f"{path}: the waveform does not decode ({type(error).__name__}: {error}); the file may be cut: export it again") from error
+    except Exception as error:  # and decodes values only when they are asked for
+        raise DataError(f"{path}: the waveform does not decode ({_brief(error)}); the file may be cut: export it again") from error
+
+
+def _study(dataset: Any, path: Path) -> Study:
+    if not dataset.get("WaveformSequence"):
+        raise DataError(
+            f"{path}: expected an ECG waveform, got modality {str(dataset.get('Modality', 'unknown'))[:16]!r} without one; "
+            "give the 12-lead ECG object of the study"
+        )
+    index, names = _recording(dataset, path)
     return study_of(
-        signal,
+        _millivolts(dataset, index, path),
         names,
-        fs,
+        float(dataset.WaveformSequence[index].SamplingFrequency),
         path,
         study_id=path.stem,
         subject_id=str(dataset.get("PatientID") or "") or None,
@@ -59,6 +60,12 @@ def read_dicom_ecg(path: str | Path) -> Study:
         age=_age(str(dataset.get("PatientAge") or "")),
         sex=sex_of(str(dataset.get("PatientSex") or "")),
     )
+
+
+def _brief(error: Exception) -> str:
+    """An exception in one line: pydicom quotes whole elements."""
+    text = " ".join(f"{type(error).__name__}: {error}".split())
+    return text if len(text) <= 200 else f"{text[:200]} ..."
 
 
 def _recording(dataset: Any, path: Path) -> tuple[int, list[str]]:
@@ -113,6 +120,6 @@ def _time(dataset: Any) -> datetime | None:
 def _age(text: str) -> float | None:
     """DICOM age strings: 042Y, 006M, 012W, 030D."""
     per_year = {"Y": 1.0, "M": 12.0, "W": 52.18, "D": 365.25}
-    if len(text) == 4 and text[:3].isdigit() and text[3] in per_year:
+    if len(text) == 4 and text[:3].isdecimal() and text[3] in per_year:
         return int(text[:3]) / per_year[text[3]]
     return None

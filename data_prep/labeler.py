@@ -17,19 +17,23 @@ from functools import lru_cache
 from regen.data_prep.statements import BY_CODE, STATEMENTS
 
 _PATTERNS = tuple((s.code, re.compile(s.pattern)) for s in STATEMENTS if s.pattern)
-_DENIED_BEFORE = re.compile(
+_NO = (
     r"(?:\bno(?: definite| acute| clear| significant| longer| ecg)?(?: evidence| signs?)?(?: of| for)?|\bwithout|\bnot|\babsence of|\bnegative for|\brules? out|\bfree of"
-    r"|\bkeine?r?(?: hinweise?| anhalt| zeichen)?(?: auf| für)?|\bohne|\bnicht|\binga|\bingen|\binget|\bej)(?:(?: \w+){0,3}| \w+(?:, \w+| \w+)* (?:or|oder|and|und))? $"
+    r"|\bkeine?r?(?: hinweise?| anhalt| zeichen)?(?: auf| für)?|\bohne|\bnicht|\binga|\bingen|\binget|\bej)"
 )
+_DENIED_BEFORE = re.compile(_NO + r"(?:(?: \w+){0,3}| \w+(?:, \w+| \w+)*(?:,? (?:or|nor|oder)| and| und))? $")
+_DENIED_LIST = re.compile(_NO + r"(?: [\w-]+)+(?:, [\w -]+)*, $"), re.compile(r"(?:,? [\w-]+)*?,? (?:or|nor|oder) ")
+"""Before and after a finding in the middle of a denied list: 'no lvh, lbbb or atrial fibrillation'."""
+_NOT_RULED_OUT = re.compile(r"\b(?:can ?not|could not|not) (?:be )?(?:exclude|rule out)\b[^.;]{0,60}$")
 _DENIED_AFTER = re.compile(
-    r"^ ?(?:\b\w+ ){0,2}?(?:(?:is|are|was|were) )?(?:not (?:present|seen|evident|identified|excluded\b(?<!excluded)|demonstrated)|absent|resolved|nicht nachweisbar|ausgeschlossen)"
+    r"^ ?(?:\b\w+ ){0,2}?(?:(?:is|are|was|were) )?(?:not (?:present|seen|evident|identified|excluded\b(?<!excluded)|demonstrated)|no longer (?:present|seen|evident)|absent|resolved|nicht nachweisbar|ausgeschlossen)"
 )
 _DOUBT_BEFORE = re.compile(
     r"\b(?:possibl[ey]|probabl[ey]|likely|suspect\w*|suggest\w*|consider|cannot (?:exclude|rule out)|can ?not (?:exclude|rule out)|may(?: be)?|might be|borderline|question\w*|consistent with"
     r"|compatible with|verdacht auf|v\. ?a\.|wahrscheinlich|möglich\w*|mögl\.|moeglich\w*|vermutlich|sannolikt?|möjlig\w*|fraglich\w*)\b[^.;]{0,60}$"
 )
 _DOUBT_AFTER = re.compile(
-    r"^,?(?: \w+){0,4}?,? ?(?:(?:is|are|may be|could be) )?(?:possible|probable|likely|cannot be (?:entirely )?(?:excluded|ruled out)|not (?:entirely )?excluded|should be considered|is not excluded"
+    r"^,?(?: \w+){0,4}?,? ?(?:(?:is|are|may be|could be) )?(?:possible|probable|likely|cannot be (?:entirely )?(?:excluded|ruled out)|not (?:entirely )?(?:excluded|ruled out)|should be considered|is not excluded"
     r"|möglich\b|mögl\.|moeglich|wahrscheinlich(?! alt)|nicht auszuschl\w+|kan ej uteslutas|bör övervägas|sannolikt?\b|\?)"
 )
 _CLAUSE = re.compile(r"[.;:](?!\d)|\bbut\b|\bhowever\b|\baber\b|\n")
@@ -100,7 +104,11 @@ def _status(folded: str, start: int, end: int) -> str:
         return "uncertain"
     if _DENIED_AFTER.match(after):
         return "absent"
+    if _NOT_RULED_OUT.search(before):
+        return "uncertain"
     if _DENIED_BEFORE.search(before if before.endswith(" ") or not before else before + " "):
+        return "absent"
+    if _DENIED_LIST[1].match(after) and _DENIED_LIST[0].search(before):
         return "absent"
     return "uncertain" if _DOUBT_BEFORE.search(before) else "present"
 

@@ -36,6 +36,7 @@ def measure(signal: FloatArray, raw: FloatArray | None = None) -> tuple[dict[str
     signal: (12, time) cleaned at 100 Hz, mV, NaN where missing; raw: the same with its baseline, for `wander`.
     Returns measurements by name, in the units of UNITS, and (FEATURES,) float32; NaN where a thing cannot be measured.
     """
+    signal, raw = _recorded(signal, raw)
     beats = find_beats(signal)
     out = dict.fromkeys(UNITS, float("nan"))
     out |= _rhythm(beats) | _noise(signal, raw)
@@ -56,6 +57,13 @@ def measure_all(signals: FloatArray, raw: FloatArray | None = None) -> tuple[lis
     """The same for a batch: signals (n, 12, time) -> n dicts and (n, FEATURES)."""
     rows = [measure(signal, None if raw is None else raw[i]) for i, signal in enumerate(signals)]
     return [row[0] for row in rows], np.stack([row[1] for row in rows]) if rows else np.zeros((0, FEATURES), np.float32)
+
+
+def _recorded(signal: FloatArray, raw: FloatArray | None) -> tuple[FloatArray, FloatArray | None]:
+    """Without the missing samples that fill a short recording up: silence there would lower the limit that beats must pass."""
+    held = np.flatnonzero(~np.isnan(signal).all(axis=0))
+    part = slice(int(held[0]), int(held[-1]) + 1) if held.size else slice(None)
+    return signal[:, part], None if raw is None else raw[:, part]
 
 
 def _rhythm(beats: Beats) -> dict[str, float]:

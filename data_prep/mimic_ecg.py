@@ -5,16 +5,15 @@ The report is the cart's: its lines report_0 ... report_17 joined to sentences; 
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterator
-from datetime import datetime
 from pathlib import Path
 
 from regen.data_prep.labeler import coded
 from regen.data_prep.prepared import Entry
-from regen.errors import DataError
+from regen.data_prep.tables import read_table, time_of
 
 _LINES = [f"report_{i}" for i in range(18)]
+_REMEDY = "give the folder of the official release, with record_list.csv and machine_measurements.csv"
 
 
 def entries(root: str | Path) -> Iterator[Entry]:
@@ -25,13 +24,13 @@ def entries(root: str | Path) -> Iterator[Entry]:
     """
     root = Path(root)
     reports = _reports(root / "machine_measurements.csv")
-    for row in _table(root / "record_list.csv", {"subject_id", "study_id", "ecg_time", "path"}):
+    for who, row in read_table(root / "record_list.csv", {"subject_id", "study_id", "ecg_time", "path"}, _REMEDY):
         report = reports.get(row["study_id"])
         yield Entry(
             study_id=row["study_id"],
             subject_id=row["subject_id"],
             path=str(root / f"{row['path']}.hea"),
-            time=datetime.fromisoformat(row["ecg_time"]) if row["ecg_time"] else None,
+            time=time_of(row["ecg_time"], who),
             report=report,
             statements=coded(report) if report else None,
             language="en" if report else None,
@@ -40,22 +39,9 @@ def entries(root: str | Path) -> Iterator[Entry]:
 
 def _reports(path: Path) -> dict[str, str]:
     out = {}
-    for row in _table(path, {"study_id", "report_0"}):
+    for _, row in read_table(path, {"study_id", "report_0"}, _REMEDY):
         lines = [row.get(name) or "" for name in _LINES]
         text = " ".join(f"{line.strip().rstrip('.')}." for line in lines if line.strip())
         if text:
             out[row["study_id"]] = text
     return out
-
-
-def _table(path: Path, needed: set[str]) -> Iterator[dict[str, str]]:
-    try:
-        file = path.open(newline="", encoding="utf-8")
-    except FileNotFoundError as error:
-        raise DataError(f"{path}: no such file; give the folder that holds record_list.csv and machine_measurements.csv") from error
-    with file:
-        reader = csv.DictReader(file)
-        missing = needed - set(reader.fieldnames or ())
-        if missing:
-            raise DataError(f"{path}: expected the columns of MIMIC-IV-ECG, {', '.join(sorted(missing))} missing; restore the official file")
-        yield from reader

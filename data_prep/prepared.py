@@ -13,6 +13,9 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import multiprocessing
+import os
+import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -91,14 +94,16 @@ def write(
     """Read every entry and publish the prepared folder. A file that cannot be read is listed and left out; the rest goes on.
 
     Raises:
-        DataError: two entries with one study_id, an unknown split, or not one study that could be read.
+        DataError: two entries with one study_id, an unknown split, a subject in two splits, or not one study that could be read.
     """
     summary = Summary()
     config = {"source": source, "rate": rate, "seed": seed, **options}
     with new_artifact(out, "prepare", config, {}, force) as work:
+        work.clear()
         store = SignalWriter(work.path / "ecg")
         rows: list[dict[str, Any]] = []
         seen: set[str] = set()
+        split_of_subject: dict[str, str] = {}
         for entry, study, reason in progress(_read_all(entries, rate, workers)):
             if entry.study_id in seen:
                 raise DataError(f"{source}: expected each study_id once, got {entry.study_id!r} twice; make the ids unique")
@@ -107,12 +112,18 @@ def write(
                 summary.failures.append(Failure(entry.study_id, entry.path or "", reason))
                 continue
             row = _row(entry, study, seed)
+            first = split_of_subject.setdefault(entry.subject_id, row["split"])
+            if first != row["split"]:
+                raise DataError(
+                    f"{source}: expected all studies of a subject in one split, got subject {entry.subject_id!r} in {first} and (study "
+                    f"{entry.study_id!r}) in {row['split']}; give all of them the same split, or none"
+                )
             row["ecg_row"] = store.add(study.ecg.signal) if study is not None and study.ecg is not None else None
             rows.append(row)
             summary.written[row["split"]] = summary.written.get(row["split"], 0) + 1
         if not rows:
-            first = f": {summary.failures[0].reason}" if summary.failures else ""
-            raise DataError(f"{source}: expected at least one readable study, got none of {len(summary.failures)}{first}")
+            why = f": {summary.failures[0].reason}" if summary.failures else ""
+            raise DataError(f"{source}: expected at least one readable study, got none of {len(summary.failures)}{why}")
         store.flush()
         pl.DataFrame(rows, schema=SCHEMA).write_parquet(work.path / "studies.parquet")
         _write_failures(summary.failures, work.path / "failed.csv")
@@ -126,11 +137,23 @@ def _read_all(entries: Iterable[Entry], rate: float, workers: int) -> Iterator[t
         for entry in entries:
             yield entry, *_read_one((entry, rate))
         return
-    with ProcessPoolExecutor(workers) as pool:
+    with ProcessPoolExecutor(workers, initializer=_end_with_parent) as pool:
         while chunk := list(islice(entries, 2048)):
             results = pool.map(_read_one, [(entry, rate) for entry in chunk], chunksize=32)
             for entry, result in zip(chunk, results, strict=True):
                 yield entry, *result
+
+
+def _end_with_parent() -> None:
+    """In a worker: end when the main process is killed, instead of waiting for work for ever with its locks held."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        threading.Thread(target=_exit_after, args=(parent,), daemon=True).start()
+
+
+def _exit_after(process: multiprocessing.process.BaseProcess) -> None:
+    process.join()
+    os._exit(1)
 
 
 def _read_one(job: tuple[Entry, float]) -> tuple[Study | None, str | None]:

@@ -6,15 +6,14 @@ Folds 1-7 train, 8 val, 9 and 10 test; the noise columns reach the rendered repo
 
 from __future__ import annotations
 
-import csv
 import re
 from collections.abc import Iterator
-from datetime import datetime
 from pathlib import Path
 
 from regen.data_prep.coding import from_ptbxl, render
 from regen.data_prep.labeler import language_of
 from regen.data_prep.prepared import Entry
+from regen.data_prep.tables import number_of, read_table, time_of
 from regen.errors import ConfigError, DataError
 
 SPLIT_OF_FOLD = {**dict.fromkeys(range(1, 8), "train"), 8: "val", 9: "test", 10: "test"}
@@ -40,30 +39,25 @@ def entries(
 
 
 def _rows(table: Path, report: str, root: Path | None, column: str, folds: dict[int, str]) -> Iterator[Entry]:
-    try:
-        file = table.open(newline="", encoding="utf-8")
-    except FileNotFoundError as error:
-        raise DataError(f"{table}: no such file; give the folder that holds ptbxl_database.csv") from error
-    with file:
-        reader = csv.DictReader(file)
-        needed = {"ecg_id", "patient_id", "scp_codes", "strat_fold", "report", column}
-        missing = needed - set(reader.fieldnames or ())
-        if missing:
-            raise DataError(f"{table}: expected the columns of PTB-XL 1.0.3, {', '.join(sorted(missing))} missing; restore the official file")
-        for row in reader:
-            yield _entry(row, report, str(root / f"{row[column]}.hea") if root else None, folds)
+    needed = {"ecg_id", "patient_id", "scp_codes", "strat_fold", "report", column}
+    for who, row in read_table(table, needed, "give the folder of PTB-XL 1.0.3 that holds ptbxl_database.csv, as released"):
+        try:
+            entry = _entry(row, report, str(root / f"{row[column]}.hea") if root else None, folds, who)
+        except (ValueError, KeyError) as error:
+            raise DataError(f"{who}: expected ids and a fold from 1 to 10 as numbers, got {error}; restore the official file") from error
+        yield entry
 
 
-def _entry(row: dict[str, str], report: str, path: str | None, folds: dict[int, str]) -> Entry:
+def _entry(row: dict[str, str], report: str, path: str | None, folds: dict[int, str], who: str) -> Entry:
     coding = from_ptbxl(row)
     original = clean_original(row["report"])
     text = render(coding) if report == "english" else original
-    age = float(row["age"]) if row.get("age") else None
+    age = number_of(row.get("age"), "age", who)
     return Entry(
         study_id=f"{int(row['ecg_id']):05d}",
         subject_id=str(int(float(row["patient_id"]))),
         path=path,
-        time=datetime.fromisoformat(row["recording_date"]) if row.get("recording_date") else None,
+        time=time_of(row.get("recording_date"), who),
         split=folds[int(row["strat_fold"])],
         report=text or None,
         statements=coding.statements,

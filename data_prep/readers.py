@@ -15,7 +15,7 @@ READERS: dict[str, Reader] = {".hea": read_wfdb, ".dcm": read_dicom_ecg}
 
 
 def read_study(path: str | Path) -> Study:
-    """Open one file with the reader of its suffix; a DICOM file without a suffix is known by its mark.
+    """Open one file with the reader of its suffix; a DICOM file without one (or named by its UID) is known by its mark.
 
     Raises:
         DataError: no such file, no reader for it, or whatever the reader finds wrong.
@@ -51,7 +51,11 @@ def find_files(paths: Iterable[str | Path]) -> Iterator[Path]:
 
 
 def _has_dicom_mark(path: Path) -> bool:
-    if path.suffix or not path.is_file():
+    """Names like 1.2.840.113619 have a 'suffix' of digits."""
+    if path.suffix.strip(".0123456789") or not path.is_file():
         return False
-    with path.open("rb") as file:
-        return file.read(132)[128:] == b"DICM"
+    try:
+        with path.open("rb") as file:
+            return file.read(132)[128:] == b"DICM"
+    except OSError:
+        return False

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from regen.data_prep.leads import to_twelve
+from regen.data_prep.leads import lead_of, to_twelve
 from regen.errors import DataError
 from regen.study import LEADS, Ecg, FloatArray, Study
 
@@ -29,8 +29,11 @@ def study_of(millivolts: FloatArray, names: list[str], fs: float, path: Path, fl
             f"{path}: expected at least {SHORTEST:g} s, got {millivolts.shape[1] / fs:.2f} s "
             f"({millivolts.shape[1]} samples at {fs:g} Hz); record longer"
         )
+    millivolts, flat = _drop_flat(millivolts, names, path)
     twelve, lead_flags = to_twelve(millivolts, names, str(path))
-    twelve, flat = _drop_flat(twelve, path)
+    if np.isnan(twelve).all():
+        what = "a flat line" if flat else "only missing samples"
+        raise DataError(f"{path}: expected an ECG, got {what} in every lead; check electrodes and export")
     return Study(
         study_id=known.pop("study_id", path.stem),
         subject_id=known.pop("subject_id", None),
@@ -41,21 +44,19 @@ def study_of(millivolts: FloatArray, names: list[str], fs: float, path: Path, fl
     )
 
 
-def _drop_flat(twelve: FloatArray, path: Path) -> tuple[FloatArray, tuple[str, ...]]:
-    """A lead that never changes was not connected: NaN, and a flag."""
-    if not np.isfinite(twelve).any():
-        raise DataError(f"{path}: expected samples, got only missing ones in every lead; the recording is empty")
-    if np.isinf(twelve).any():
+def _drop_flat(millivolts: FloatArray, names: list[str], path: Path) -> tuple[FloatArray, tuple[str, ...]]:
+    """A lead that never changes was not connected: NaN, before other leads are derived from it, and a flag."""
+    leads = {row: lead for row, name in enumerate(names) if (lead := lead_of(name))}
+    rows = np.array(list(leads), int)
+    ecg = millivolts[rows]
+    if np.isinf(ecg).any():
         raise DataError(f"{path}: expected finite millivolts, got infinity; the gain or the samples are wrong")
-    with np.errstate(invalid="ignore"):
-        low, high = np.fmin.reduce(twelve, axis=1), np.fmax.reduce(twelve, axis=1)
-    flat = np.flatnonzero(high == low)
+    flat = rows[np.fmin.reduce(ecg, axis=1) == np.fmax.reduce(ecg, axis=1)]
     if not flat.size:
-        return twelve, ()
-    twelve[flat] = np.nan
-    if np.isnan(twelve).all():
-        raise DataError(f"{path}: expected an ECG, got a flat line in every lead; check electrodes and export")
-    return twelve, tuple(f"lead_flat:{LEADS[i]}" for i in flat)
+        return millivolts, ()
+    millivolts = millivolts.copy()
+    millivolts[flat] = np.nan
+    return millivolts, tuple(f"lead_flat:{leads[row]}" for row in sorted(flat.tolist(), key=lambda row: LEADS.index(leads[row])))
 
 
 def age_of(text: str | None) -> float | None:

@@ -4,21 +4,21 @@
     clinic/0001,"Sinus rhythm. No acute changes.",,p17,2024-03-01T08:15:00,61,female,en,,
 
 `record` is the path below the folder, with or without suffix (.hea, .dcm). study_id defaults to `record`, subject_id to study_id (say so if a
-person has several studies: the split is by subject), time is ISO 8601, split one of train, val, test (a hash of the subject decides
-where it is empty), statements SCP codes with a space between them (read from the report where the column is empty).
+person has several studies: the split is by subject), time is ISO 8601, sex female or male, split one of train, val, test (a hash of the subject
+decides where it is empty), statements SCP codes with a space between them (read from the report where the column is empty).
 """
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterator
-from datetime import datetime
 from pathlib import Path
 
 from regen.data_prep.labeler import coded, language_of
 from regen.data_prep.prepared import Entry
 from regen.data_prep.readers import READERS
+from regen.data_prep.recording import sex_of
 from regen.data_prep.statements import BY_CODE
+from regen.data_prep.tables import number_of, read_table, time_of
 from regen.errors import DataError, did_you_mean
 
 COLUMNS = ("record", "report", "study_id", "subject_id", "time", "age", "sex", "language", "split", "statements")
@@ -31,20 +31,11 @@ def entries(folder: str | Path, reports: str | Path) -> Iterator[Entry]:
         DataError: no table, no `record` column, an unknown column, or a cell that does not parse; the message names row and column.
     """
     folder, table = Path(folder), Path(reports)
-    try:
-        file = table.open(newline="", encoding="utf-8-sig")
-    except FileNotFoundError as error:
-        raise DataError(f"{table}: no such file; give a CSV with the columns {', '.join(COLUMNS)}") from error
-    with file:
-        reader = csv.DictReader(file)
-        names = reader.fieldnames or []
-        if "record" not in names:
-            raise DataError(f"{table}: expected a column 'record', got {', '.join(names) or 'nothing'}; name each file below {folder} in it")
-        for name in names:
+    for number, (who, row) in enumerate(read_table(table, {"record"}, f"give a CSV with the columns {', '.join(COLUMNS)}")):
+        for name in row if number == 0 else ():
             if name not in COLUMNS:
                 raise DataError(f"{table}: unknown column {name!r}{did_you_mean(name, COLUMNS)}")
-        for number, row in enumerate(reader, start=2):
-            yield _entry(row, folder, f"{table}, line {number}")
+        yield _entry(row, folder, who)
 
 
 def _entry(row: dict[str, str], folder: Path, who: str) -> Entry:
@@ -56,22 +47,17 @@ def _entry(row: dict[str, str], folder: Path, who: str) -> Entry:
         raise DataError(f"{who}: expected a file name in 'record', got nothing")
     report = cell("report")
     study_id = cell("study_id") or record
-    try:
-        time = datetime.fromisoformat(cell("time") or "") if cell("time") else None
-        age = float(cell("age") or "") if cell("age") else None
-    except ValueError as error:
-        raise DataError(f"{who}: expected time as 2024-03-01T08:15:00 and age in years, got {row.get('time')!r}, {row.get('age')!r}") from error
     return Entry(
         study_id=study_id,
         subject_id=cell("subject_id") or study_id,
         path=str(_locate(folder, record)),
-        time=time,
+        time=time_of(cell("time"), who),
         split=cell("split"),
         report=report,
         statements=_statements(cell("statements"), who) if cell("statements") else (coded(report) if report else None),
         language=cell("language") or (language_of(report) if report else None),
-        age=age,
-        sex=cell("sex"),
+        age=number_of(cell("age"), "age", who),
+        sex=sex_of(cell("sex")),
     )
 
 

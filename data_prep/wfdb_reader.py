@@ -48,7 +48,8 @@ class _Header:
     fs: float
     samples: int | None
     channels: tuple[_Channel, ...]
-    segments: int
+    segments: tuple[str, ...]
+    """Names of the records that a multi-segment record is put together from; empty in an ordinary one."""
     time: datetime | None
     comments: dict[str, str]
 
@@ -64,18 +65,20 @@ def read_wfdb(path: str | Path) -> Study:
             than 2 s.
     """
     header_path = Path(path)
-    if header_path.suffix != ".hea":
+    if header_path.suffix.lower() != ".hea":
         header_path = header_path.with_name(header_path.name + ".hea")
     header = _parse_header(header_path)
     _check_inside(header, header_path)
     flags: tuple[str, ...] = ()
+    names = [c.name for c in header.channels]
     if _fast(header):
         physical = _read_fast(header, header_path)
     else:
-        physical, flags = _read_through_wfdb(header, header_path)
+        physical, names = _read_through_wfdb(header, header_path)
+        flags = ("read_through_wfdb",)
     return study_of(
         physical,
-        [c.name for c in header.channels],
+        names,
         header.fs,
         header_path,
         time=header.time,
@@ -113,11 +116,13 @@ def _parse_lines(lines: list[str], comments: dict[str, str]) -> _Header:
     count = int(fields[0])
     fs = float(re.split(r"[/(]", fields[1])[0]) if len(fields) > 1 else 250.0
     samples = int(fields[2]) if len(fields) > 2 and int(fields[2]) > 0 else None
-    if segments > 1:
-        return _Header(fs, samples, (), segments, _clock(fields[3:]), comments)
+    if "/" in name:
+        if len(lines) < 1 + segments or segments < 1:
+            raise ValueError(f"{segments} segments announced, {len(lines) - 1} described")
+        return _Header(fs, samples, (), tuple(x.split()[0] for x in lines[1 : 1 + segments]), _clock(fields[3:]), comments)
     if len(lines) < 1 + count or count < 1:
         raise ValueError(f"{count} channels announced, {len(lines) - 1} described")
-    return _Header(fs, samples, tuple(_channel(x) for x in lines[1 : 1 + count]), 1, _clock(fields[3:]), comments)
+    return _Header(fs, samples, tuple(_channel(x) for x in lines[1 : 1 + count]), (), _clock(fields[3:]), comments)
 
 
 def _channel(line: str) -> _Channel:
@@ -162,16 +167,16 @@ def _clock(fields: list[str]) -> datetime | None:
 def _check_inside(header: _Header, path: Path) -> None:
     """A header names files beside itself, nothing else: '../../etc/passwd' or 's3://...' is refused before it is opened."""
     folder = path.parent.resolve()
-    for file in {c.file for c in header.channels}:
-        target = (path.parent / file).resolve()
-        if "/" in file or "\\" in file or ":" in file or target.parent != folder:
+    for file in {*(c.file for c in header.channels), *header.segments}:
+        plain = not any(mark in file for mark in "/\\:\0") and file not in {".", ".."}
+        if not plain or (path.parent / file).resolve().parent != folder:
             raise DataError(
-                f"{path}: expected its signal file in the same folder, got {file!r}; put the file beside the header and name it there without a path"
+                f"{path}: expected its signal files in the same folder, got {file!r}; put the file beside the header and name it there without a path"
             )
 
 
 def _fast(header: _Header) -> bool:
-    if header.segments > 1:
+    if header.segments:
         return False
     kinds = {(c.file, c.format, c.offset) for c in header.channels}
     return len(kinds) == 1 and header.channels[0].format in _MISSING and all(c.plain for c in header.channels)
@@ -191,6 +196,8 @@ def _adc(header: _Header, path: Path) -> npt.NDArray[np.int16]:
     data_path = path.parent / first.file
     try:
         raw = np.fromfile(data_path, np.uint8, offset=first.offset)
+    except OverflowError as error:
+        raise DataError(f"{path}: expected a byte offset inside {first.file!r}, got {first.offset}; correct the header") from error
     except FileNotFoundError as error:
         raise DataError(f"{path}: expected its signal file {first.file!r} beside it, found none; copy it there") from error
     except OSError as error:
@@ -204,19 +211,22 @@ def _adc(header: _Header, path: Path) -> npt.NDArray[np.int16]:
             f"({held} samples); it was cut: copy it again, or fix the header's sample count"
         )
     adc = _unpack(raw, first.format, samples * channels).reshape(samples, channels)
-    sums = adc.sum(axis=0, dtype=np.int64) & 0xFFFF
-    for channel, got in zip(header.channels, sums, strict=True):
-        if channel.checksum is not None and (channel.checksum & 0xFFFF) != got:
-            raise DataError(
-                f"{data_path}: expected checksum {channel.checksum & 0xFFFF} for channel {channel.name or '?'!r}, got {got}; "
-                "samples or sample count changed since the header was written: copy the record again"
-            )
+    _check_sums(header, (adc.sum(axis=0, dtype=np.int64) & 0xFFFF).tolist(), data_path)
     if held > samples and any(c.checksum is None for c in header.channels):
         raise DataError(
             f"{data_path}: expected {samples} samples, the file holds {held} and the header has no checksums to tell which "
             "are right; fix the header's sample count"
         )
     return adc
+
+
+def _check_sums(header: _Header, sums: list[int], path: Path) -> None:
+    for channel, got in zip(header.channels, sums, strict=True):
+        if channel.checksum is not None and (channel.checksum & 0xFFFF) != got:
+            raise DataError(
+                f"{path}: expected checksum {channel.checksum & 0xFFFF} for channel {channel.name or '?'!r}, got {got}; "
+                "samples or sample count changed since the header was written: copy the record again"
+            )
 
 
 def _unpack(raw: npt.NDArray[np.uint8], kind: int, count: int) -> npt.NDArray[np.int16]:
@@ -263,7 +273,8 @@ def _physical(adc: npt.NDArray[np.int16], missing: npt.NDArray[np.bool_], header
     np.divide(out, gains[:, None].astype(dtype), out=out)
     if missing.any():
         out[missing.T] = np.nan
-    out = out.astype(np.float32, copy=False)
+    with np.errstate(over="ignore"):  # becomes infinity, which study_of refuses by name
+        out = out.astype(np.float32, copy=False)
     return _to_millivolts(out, [c.unit for c in header.channels])
 
 
@@ -274,24 +285,28 @@ def _to_millivolts(out: FloatArray, units: list[str]) -> FloatArray:
     return out
 
 
-def _read_through_wfdb(header: _Header, path: Path) -> tuple[FloatArray, tuple[str, ...]]:
-    """Formats and layouts off the fast path. wfdb lets several kinds of exception through on bad files: all become DataError."""
+def _read_through_wfdb(header: _Header, path: Path) -> tuple[FloatArray, list[str]]:
+    """Formats and layouts off the fast path: (channels, time) millivolts and channel names, checked as on the fast path."""
     import wfdb
 
+    for name in set(header.segments) - {"~"}:
+        part_path = path.with_name(f"{name}.hea")
+        part = _parse_header(part_path)
+        if part.segments:
+            raise DataError(f"{path}: expected segments that are records, got {name!r} with segments of its own; write the record as one")
+        _check_inside(part, part_path)
+        _check_gains(part, part_path)
     _check_gains(header, path)
     try:
         record: Any = wfdb.rdrecord(str(path.with_suffix("")), physical=False, smooth_frames=False)
-        digital = record.e_d_signal
+        if not header.segments:
+            sums = [int(np.asarray(samples, np.int64).sum()) & 0xFFFF for samples in record.e_d_signal]
+            _check_sums(header, sums, path)
         record = wfdb.rdrecord(str(path.with_suffix("")))
-    except (ValueError, IndexError, KeyError, TypeError, AttributeError, OSError, OverflowError, RuntimeError) as error:
-        raise DataError(f"{path}: the wfdb package could not decode it ({type(error).__name__}: {error}); copy the record again") from error
-    if header.segments == 1 and digital is not None:
-        for channel, samples in zip(header.channels, digital, strict=True):
-            got = int(np.asarray(samples, np.int64).sum()) & 0xFFFF
-            if channel.checksum is not None and (channel.checksum & 0xFFFF) != got:
-                raise DataError(
-                    f"{path}: expected checksum {channel.checksum & 0xFFFF} for channel {channel.name!r}, got {got}; "
-                    "samples changed since the header was written: copy the record again"
-                )
-    signal = np.ascontiguousarray(record.p_signal.T, dtype=np.float32)
-    return _to_millivolts(signal, list(record.units)), ("read_through_wfdb",)
+        signal = np.ascontiguousarray(record.p_signal.T, dtype=np.float32)
+        return _to_millivolts(signal, list(record.units)), [name or "" for name in record.sig_name]
+    except DataError:
+        raise
+    except Exception as error:  # wfdb lets many kinds through on damaged files
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise DataError(f"{path}: the wfdb package could not decode it ({reason}); copy the record again") from error

@@ -1,0 +1,1 @@
+"""Predictions in, numbers with n and an interval out: metrics, baselines, tables."""

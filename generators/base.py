@@ -35,6 +35,7 @@ class Request:
 class Writer(Protocol):
     """Requests in, drafts out, in the same order. `needs` is how many nearest cases a request should carry."""
 
-    needs: int
+    @property
+    def needs(self) -> int: ...
 
     def write(self, requests: Sequence[Request]) -> list[Draft]: ...

@@ -40,9 +40,6 @@ from regen.index.case_index import CaseIndex
 from regen.index.cases import hits_from
 from regen.study import Draft, Finding, FloatArray
 
-_LISTED = 0.05
-"""Findings with a lower probability are left out of the draft's list unless they are positive."""
-
 
 @dataclass(slots=True, eq=False)
 class LocalWriter:
@@ -158,7 +155,7 @@ class LocalWriter:
             flags.append("no_retrieval")
         elif len(request.scores) and request.scores[0] < self.evidence.limit[0]:
             flags.append("low_evidence")
-        shown = sorted((f for f in findings.values() if f.positive or f.probability >= _LISTED), key=lambda f: -f.probability)
+        shown = sorted(findings.values(), key=lambda f: -f.probability)
         return Draft(
             study.study_id, study.subject_id, " ".join(s.text for s in kept), tuple(kept), tuple(shown), tuple(near),
             (*study.flags, *flags), {k: None if math.isnan(v) else round(float(v), 3) for k, v in request.measured.items()}, self.name,

@@ -6,6 +6,7 @@
 
 A stage works in a hidden folder beside the target ('.enc.partial'), so that a stopped run finds its checkpoints again; when it is
 done every file is hashed, synced, and the folder renamed. manifest.json holds stage, config, inputs, versions and a SHA-256 per file.
+Hidden files in the work folder ('.recipe') are its own and never published.
 """
 
 from __future__ import annotations
@@ -16,11 +17,12 @@ import hashlib
 import json
 import os
 import shutil
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from regen import __version__
 from regen.errors import ArtifactError
@@ -28,6 +30,8 @@ from regen.errors import ArtifactError
 MANIFEST = "manifest.json"
 SCRATCH = "scratch"
 """Sub-folder of the work folder for checkpoints and caches; it is left out of the artifact."""
+_PATIENCE = 1.0
+"""Seconds to wait for another writer: the worker processes of a killed run hold its lock until they notice that it is gone."""
 _LIBRARIES = ("torch", "transformers", "peft", "faiss-cpu", "faiss-gpu", "numpy", "polars", "wfdb", "pydicom")
 
 
@@ -44,6 +48,10 @@ class Work:
         folder.mkdir(exist_ok=True)
         return folder
 
+    def clear(self) -> None:
+        """Start clean: for a stage that cannot use what a stopped run left behind."""
+        _empty(self.path)
+
 
 @contextlib.contextmanager
 def new_artifact(out: str | Path, stage: str, config: Mapping[str, Any], inputs: Mapping[str, str], force: bool = False) -> Iterator[Work]:
@@ -53,15 +61,17 @@ def new_artifact(out: str | Path, stage: str, config: Mapping[str, Any], inputs:
     files in it (`work.scratch` holds checkpoints), a run with others starts clean.
 
     Raises:
-        ArtifactError: `out` exists and force is false, or another process is writing it.
+        ArtifactError: `out` exists and force is false, is no folder of regen's, cannot be written, or another process is writing it.
     """
     out = Path(out)
+    out = out if out.name not in {"", ".."} else out.resolve()
     check_free(out, force)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    partial = out.parent / f".{out.name}.partial"
+    partial = _beside(out, "partial")
     recipe = {"stage": stage, "config": dict(config), "inputs": dict(inputs), "regen": __version__}
-    partial.mkdir(exist_ok=True)
-    with _locked(partial, out):
+    with _locked(out):
+        _restore(out)
+        check_free(out, force)
+        _make_folder(partial)
         if _read_json(partial / ".recipe") != json.loads(json.dumps(recipe)):
             _empty(partial)
             write_text(partial / ".recipe", json.dumps(recipe, indent=1))
@@ -71,9 +81,17 @@ def new_artifact(out: str | Path, stage: str, config: Mapping[str, Any], inputs:
 
 
 def check_free(out: Path, force: bool) -> None:
-    """Refuse a target that exists before any work is done."""
-    if out.exists() and not force:
+    """Refuse a target that exists before any work is done. Force replaces what regen wrote or an empty folder, nothing else.
+
+    Raises:
+        ArtifactError: `out` exists and force is false, or holds something that regen did not write.
+    """
+    if not out.exists():
+        return
+    if not force:
         raise ArtifactError(f"{out}: exists already; choose another --out, or replace it with --force")
+    if not out.is_dir() or (any(out.iterdir()) and not _is_ours(out)):
+        raise ArtifactError(f"{out}: expected a folder that regen wrote, got something else, which --force does not delete; choose another --out")
 
 
 def load_manifest(path: str | Path, stage: str | None = None) -> dict[str, Any]:
@@ -84,7 +102,7 @@ def load_manifest(path: str | Path, stage: str | None = None) -> dict[str, Any]:
     """
     path = Path(path)
     manifest = _read_json(path / MANIFEST)
-    if not isinstance(manifest, dict) or "files" not in manifest:
+    if not _is_manifest(manifest):
         what = "no such folder" if not path.exists() else f"no {MANIFEST} that reads"
         raise ArtifactError(f"{path}: expected a folder written by regen, got {what}; write it again or check the path")
     if stage is not None and manifest.get("stage") != stage:
@@ -132,17 +150,20 @@ def file_digest(path: Path) -> str:
 
 
 def _publish(work: Work, out: Path) -> None:
+    """Checkpoints and recipe stay until every file is hashed and synced, so that a run killed here resumes too."""
     partial = work.path
-    shutil.rmtree(partial / SCRATCH, ignore_errors=True)
-    (partial / ".recipe").unlink(missing_ok=True)
-    (partial / ".lock").unlink(missing_ok=True)
-    files = sorted(p for p in partial.rglob("*") if p.is_file())
+    hidden = [p for p in partial.iterdir() if p.name.startswith(".")]
+    own = {*hidden, partial / SCRATCH, partial / MANIFEST}
+    files = sorted(p for p in partial.rglob("*") if p.is_file() and not own & {p, *p.parents})
     work.manifest["libraries"] = _versions()
     work.manifest["files"] = {p.relative_to(partial).as_posix(): {"bytes": p.stat().st_size, "sha256": file_digest(p)} for p in files}
     write_text(partial / MANIFEST, json.dumps(work.manifest, indent=1, sort_keys=True))
     for path in (*files, partial / MANIFEST, partial):
         _sync(path)
-    old = out.parent / f".{out.name}.old"
+    shutil.rmtree(partial / SCRATCH, ignore_errors=True)
+    for path in hidden:
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    old = _beside(out, "old")
     if out.exists():
         shutil.rmtree(old, ignore_errors=True)
         out.rename(old)
@@ -159,21 +180,77 @@ def _sync(path: Path) -> None:
         os.close(descriptor)
 
 
+def _restore(out: Path) -> None:
+    """A run killed between the two renames of a replacement left the folder that it replaced under another name: put it back."""
+    old = _beside(out, "old")
+    if old.exists() and not out.exists():
+        old.rename(out)
+
+
+def _beside(out: Path, suffix: str) -> Path:
+    return out.parent / f".{out.name}.{suffix}"
+
+
+def _make_folder(path: Path) -> None:
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ArtifactError(f"{path}: expected a folder that can be written, got {error.strerror}; choose another --out") from error
+
+
 @contextlib.contextmanager
-def _locked(partial: Path, out: Path) -> Iterator[None]:
-    with (partial / ".lock").open("a") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise ArtifactError(f"{out}: another regen process is writing it; wait for it, or choose another --out") from error
-        yield
+def _locked(out: Path) -> Iterator[None]:
+    """Hold the lock file beside `out`. It goes with its owner, so whoever locks a file checks that it is still the one in place."""
+    path = _beside(out, "lock")
+    _make_folder(out.parent)
+    until = time.monotonic() + _PATIENCE
+    while True:
+        with _opened(path) as lock:
+            if _take(lock, path):
+                try:
+                    yield
+                finally:
+                    path.unlink(missing_ok=True)
+                return
+        if time.monotonic() > until:
+            raise ArtifactError(f"{out}: another regen process is writing it; wait for it, or choose another --out")
+        time.sleep(0.05)
+
+
+def _opened(path: Path) -> IO[str]:
+    try:
+        return path.open("a")
+    except OSError as error:
+        raise ArtifactError(f"{path}: expected a folder that can be written, got {error.strerror}; choose another --out") from error
+
+
+def _take(lock: IO[str], path: Path) -> bool:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return os.path.samestat(os.fstat(lock.fileno()), path.stat())
+    except (BlockingIOError, FileNotFoundError):
+        return False
+    except OSError as error:
+        raise ArtifactError(f"{path}: the disk does not lock files ({error.strerror}); write to another disk") from error
 
 
 def _empty(folder: Path) -> None:
     for path in folder.iterdir():
-        if path.name == ".lock":
-            continue
-        shutil.rmtree(path) if path.is_dir() else path.unlink()
+        if path.name != ".recipe":
+            shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+
+
+def _is_ours(folder: Path) -> bool:
+    """It has regen's manifest, or a damaged one."""
+    manifest = _read_json(folder / MANIFEST)
+    return _is_manifest(manifest) or (manifest is None and (folder / MANIFEST).is_file())
+
+
+def _is_manifest(value: Any) -> bool:
+    """A dict with a stage and, per file, its size and hash."""
+    if not isinstance(value, dict) or not isinstance(value.get("files"), dict) or "stage" not in value:
+        return False
+    return all(isinstance(entry, dict) and entry.keys() >= {"bytes", "sha256"} for entry in value["files"].values())
 
 
 def _read_json(path: Path) -> Any:

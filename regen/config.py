@@ -39,7 +39,10 @@ def load(model: type[C], path: str | Path | None, overrides: Sequence[str] = ())
         if not sign:
             problems.append(f"--set {override!r}: expected key=value")
             continue
-        _put(values, key.strip().split("."), yaml.safe_load(text))
+        try:
+            _put(values, key.strip().split("."), yaml.safe_load(text))
+        except (yaml.YAMLError, ValueError):
+            problems.append(f"--set {override!r}: expected key=value with a value in YAML (1, true, name, [a, b])")
     return validate(model, values, str(path or "options"), problems)
 
 
@@ -63,25 +66,30 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise ConfigError(f"{path}: no such recipe; the shipped ones are in configs/") from error
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ConfigError(f"{path}: expected a YAML file, could not read it ({error})") from error
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise ConfigError(f"{path}: expected a YAML file, could not read it ({' '.join(str(error).split())})") from error
     if values is None:
         return {}
+    odd = [key for key in values if not isinstance(key, str)] if isinstance(values, dict) else []
+    if odd:
+        raise ConfigError(f"{path}: expected words as keys, got {odd[0]!r}; put it in quotes or name the key")
     if not isinstance(values, dict):
         raise ConfigError(f"{path}: expected keys and values, got {type(values).__name__}; write 'key: value' lines")
     return values
 
 
 def _put(values: dict[str, Any], path: list[str], value: Any) -> None:
+    """Set a key, or one inside a mapping ('head.width'); what is no mapping yet becomes one, for the model to judge."""
     for key in path[:-1]:
-        values = values.setdefault(key, {})
+        inner = values.get(key)
+        values[key] = values = dict(inner) if isinstance(inner, dict) else {}
     values[path[-1]] = value
 
 
 def _describe(model: type[BaseModel], item: Any) -> str:
     key = ".".join(str(part) for part in item["loc"])
     if item["type"] == "extra_forbidden":
-        return f"unknown key {key!r}{did_you_mean(key, model.model_fields).replace('; did', ' (did').replace('?', '?)')}"
+        return f"unknown key {key!r} ({did_you_mean(key, model.model_fields).removeprefix('; ')})"
     if item["type"] == "missing":
         return f"key {key!r} is missing"
     reason = item["msg"].removeprefix("Input should be ").removeprefix("Value error, ")

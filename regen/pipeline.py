@@ -30,6 +30,7 @@ from regen.encoders.training import pick_device
 from regen.errors import DataError
 from regen.generators.base import Request, Writer
 from regen.generators.local_writer import LocalWriter
+from regen.index.backends import Ids
 from regen.index.case_index import Asker, CaseIndex
 from regen.study import Draft, FloatArray, Hit, Study
 
@@ -80,7 +81,7 @@ class Pipeline:
         make_bundle(self.folder / "encoder", self.folder / "index", self.folder / "generator", out, self.folder / "MODEL_CARD.md", force)
 
     @overload
-    def draft(self, source: Source, language: str | None = None) -> Draft: ...
+    def draft(self, source: Source, language: str | None = None) -> Draft: ...  # type: ignore[overload-overlap]
     @overload
     def draft(self, source: Sequence[Source], language: str | None = None) -> list[Draft]: ...
     def draft(self, source: Source | Sequence[Source], language: str | None = None) -> Draft | list[Draft]:
@@ -98,8 +99,8 @@ class Pipeline:
     ) -> Iterator[Draft]:
         """Drafts in the order of the studies, batch by batch: memory does not grow with their number.
 
-        language: of the reports, for bundles that know several. blank_ecg, blank_retrieval: hide the recording, or the cases, to see
-        what they are worth (`regen eval report` does).
+        language: of the reports, for bundles that know several; without one, what each study declares. blank_ecg, blank_retrieval: hide
+        the recording, or the cases, to see what they are worth (`regen eval report` does).
         """
         studies = iter(studies)
         while batch := list(islice(studies, _BATCH)):
@@ -129,14 +130,13 @@ class Pipeline:
         encoded = time.perf_counter()
         askers = [Asker.of(study) for study in studies]
         k = 0 if blank_retrieval else self.writer.needs
-        ids, scores = (
-            self.index.search(seen.embeddings, k, askers) if k else (np.zeros((len(studies), 0), np.int64), np.zeros((len(studies), 0), np.float32))
-        )
+        ids, scores = self.index.search(seen.embeddings, k, askers) if k else _nothing(len(studies))
         found = time.perf_counter()
         requests = [
             Request(
                 replace(study, flags=study.flags + seen.flags[i]), seen.tokens[i], seen.probabilities[i],
-                dict(zip(UNITS, seen.measures[i, : len(UNITS)].tolist(), strict=True)), ids[i], scores[i], language, self.index.why(askers[i]),
+                dict(zip(UNITS, seen.measures[i, : len(UNITS)].tolist(), strict=True)), ids[i], scores[i], language or study.language,
+                self.index.why(askers[i]),
             )
             for i, study in enumerate(studies)
         ]  # fmt: skip
@@ -144,6 +144,10 @@ class Pipeline:
         each = 1000 / len(studies)
         spent = {"encode": round((encoded - started) * each, 3), "retrieve": round((found - encoded) * each, 3)}
         return [replace(draft, timing_ms=spent | draft.timing_ms) for draft in drafts]
+
+
+def _nothing(rows: int) -> tuple[Ids, FloatArray]:
+    return np.zeros((rows, 0), np.int64), np.zeros((rows, 0), np.float32)
 
 
 def _study(source: Source) -> Study:

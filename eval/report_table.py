@@ -1,0 +1,176 @@
+"""The table of `regen eval report`: every system beside every baseline, each value with n and a 95 % interval by patient.
+
+    made = table(references, [system, *floors(...)], train_reports, seed=0)
+    made.block("all").rows["starter"]["micro_f1"].value, .interval
+    made.difference("starter", "most frequent report", "micro_f1")      paired, on the same draws
+
+Blocks: all; the studies whose report does not occur in training; those that are not NORM; those that are both; and one a language where
+the references are in more than one. Within a block all systems and columns share their draws. Views: regen.eval.table_views.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from regen.data_prep.statements import CODES
+from regen.errors import DataError, did_you_mean
+from regen.eval import set_metrics, text_metrics
+from regen.eval.bootstrap import DRAWS, Resamples, Sampled, Statistic, Values, bootstrap
+from regen.eval.predictions import Predictions, References
+from regen.eval.set_metrics import frequent
+from regen.eval.text_metrics import TextScores, copies, most_common, text_scores
+
+COLUMNS: dict[str, str] = {
+    "micro_f1": "set micro-F1", "macro_f1": "set macro-F1", "superclass_f1": "superclass macro-F1",
+    "superclass_auc": "superclass AUC", "statement_auc": "statement AUC",
+    "bleu_1": "BLEU-1", "bleu_2": "BLEU-2", "bleu_3": "BLEU-3", "bleu_4": "BLEU-4", "rouge_l": "ROUGE-L", "meteor": "METEOR",
+    "copies": "exact copies of training reports", "constant": "most common draft",
+}  # fmt: skip
+"""Key -> heading. All are shares, printed in percent; the two AUC columns are empty for a system that gives no probabilities."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Block:
+    """One set of studies: n, patients, how many statements its macro averages cover, and system -> column -> value and draws."""
+
+    name: str
+    n: int
+    patients: int
+    statements: int
+    rows: dict[str, dict[str, Sampled]]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Table:
+    """systems: in the order given; missing: system -> studies without a draft; uncoded: references whose set the labeler read."""
+
+    blocks: tuple[Block, ...]
+    systems: tuple[str, ...]
+    missing: dict[str, int]
+    uncoded: int
+    seed: int
+    draws: int
+
+    def block(self, name: str) -> Block:
+        for block in self.blocks:
+            if block.name == name:
+                return block
+        raise DataError(f"table: unknown block {name!r}{did_you_mean(name, [block.name for block in self.blocks])}")
+
+    def difference(self, system: str, other: str, column: str = "micro_f1", block: str = "all") -> Sampled:
+        """system - other on the same draws. NaN where one of them has no such value."""
+        rows = self.block(block).rows
+        for name in (system, other):
+            if name not in rows:
+                raise DataError(f"table: unknown system {name!r}{did_you_mean(name, rows)}")
+        if column not in COLUMNS:
+            raise DataError(f"table: unknown column {column!r}{did_you_mean(column, COLUMNS)}")
+        nothing = Sampled(math.nan, np.full(self.draws, np.nan))
+        return rows[system].get(column, nothing).minus(rows[other].get(column, nothing))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON: shares in [0, 1], null where undefined; `differences` are the first system minus each other one."""
+        return {
+            "seed": self.seed,
+            "draws": self.draws,
+            "interval": "95 % percentile bootstrap by patient",
+            "columns": COLUMNS,
+            "missing_drafts": self.missing,
+            "uncoded_references": self.uncoded,
+            "blocks": [self._block_dict(block) for block in self.blocks],
+        }
+
+    def _block_dict(self, block: Block) -> dict[str, Any]:
+        first, *others = self.systems
+        return {
+            "name": block.name,
+            "n": block.n,
+            "patients": block.patients,
+            "statements_in_macro": block.statements,
+            "systems": {name: {column: _plain(cell) for column, cell in row.items()} for name, row in block.rows.items()},
+            "differences": {
+                other: {
+                    column: _plain(self.difference(first, other, column, block.name)) for column in block.rows[other] if column in block.rows[first]
+                }
+                for other in others
+            },
+        }
+
+
+def table(references: References, predictions: Sequence[Predictions], train_reports: Iterable[str], seed: int = 0, draws: int = DRAWS) -> Table:
+    """Score every system on every block. The first of `predictions` is the system, the others what it is compared with.
+
+    train_reports: the reports of the training split, for 'new in training' and for exact copies.
+
+    Raises:
+        DataError: no predictions, two with one name, or one of another length than the references.
+    """
+    _check(references, predictions)
+    known = set(train_reports)
+    new = np.array([bool(text) for text in references.reports], np.bool_) & (copies(references.reports, known) == 0)
+    blocks = []
+    scores = {p.name: (text_scores(p.reports, references.reports), copies(p.reports, known)) for p in predictions}
+    for number, (name, rows) in enumerate(_blocks(references, new)):
+        part = references.take(rows)
+        resamples = Resamples(part.subjects, np.random.default_rng([seed, number]), draws)
+        values = {p.name: _score(part, _part(p, rows), scores[p.name][0].take(rows), scores[p.name][1][rows], resamples) for p in predictions}
+        blocks.append(Block(name, len(rows), resamples.patients, int(frequent(part.statements).sum()), values))
+    missing = {p.name: p.missing for p in predictions}
+    return Table(tuple(blocks), tuple(p.name for p in predictions), missing, int((~references.coded).sum()), seed, draws)
+
+
+def _check(references: References, predictions: Sequence[Predictions]) -> None:
+    names = [p.name for p in predictions]
+    if not names or len(set(names)) < len(names):
+        raise DataError(f"table: expected at least one system and each name once, got {names}")
+    for p in predictions:
+        if len(p.reports) != len(references) or len(p.statements) != len(references):
+            raise DataError(f"table, {p.name}: expected a prediction a reference ({len(references)}), got {len(p.reports)}; align them by study_id")
+
+
+def _blocks(references: References, new: npt.NDArray[np.bool_]) -> list[tuple[str, npt.NDArray[np.int64]]]:
+    """(name, rows) of every block; an empty one is kept, so that its n of 0 is seen."""
+    abnormal = ~references.statements[:, CODES.index("NORM")]
+    masks = {"all": np.ones(len(references), np.bool_), "new in training": new, "not NORM": abnormal, "new and not NORM": new & abnormal}
+    spoken = sorted({language for language in references.languages if language})
+    if len(set(references.languages)) > 1:
+        masks |= {f"language {name}": np.array([language == name for language in references.languages]) for name in spoken}
+    return [(name, np.flatnonzero(mask)) for name, mask in masks.items()]
+
+
+def _part(p: Predictions, rows: npt.NDArray[np.int64]) -> Predictions:
+    probabilities = None if p.probabilities is None else p.probabilities[rows]
+    return Predictions(p.name, [p.reports[i] for i in rows], p.statements[rows], probabilities)
+
+
+def _score(references: References, p: Predictions, texts: TextScores, copied: Values, resamples: Resamples) -> dict[str, Sampled]:
+    """Every column of one system on one block, in the order of COLUMNS."""
+    sets = (p.statements, references.statements)
+    made: dict[str, Statistic] = {
+        "micro_f1": partial(set_metrics.micro_f1, *sets),
+        "macro_f1": partial(set_metrics.macro_f1, *sets),
+        "superclass_f1": partial(set_metrics.superclass_f1, *sets),
+    }
+    if p.probabilities is not None:
+        ranked = (p.probabilities, references.statements)
+        made |= {"superclass_auc": partial(set_metrics.superclass_auc, *ranked), "statement_auc": partial(set_metrics.macro_auc, *ranked)}
+    made |= {f"bleu_{order}": partial(text_metrics.bleu, texts, order) for order in range(1, text_metrics.ORDERS + 1)}
+    made |= {
+        "rouge_l": partial(text_metrics.mean, texts.rouge_l),
+        "meteor": partial(text_metrics.mean, texts.meteor),
+        "copies": partial(text_metrics.mean, copied),
+        "constant": partial(text_metrics.mean, most_common(p.reports)),
+    }
+    return {column: bootstrap(statistic, resamples) for column, statistic in made.items()}
+
+
+def _plain(cell: Sampled) -> dict[str, float | None]:
+    low, high = cell.interval
+    return {name: None if math.isnan(value) else round(value, 6) for name, value in (("value", cell.value), ("low", low), ("high", high))}

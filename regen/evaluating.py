@@ -1,0 +1,82 @@
+"""`regen eval report`: draft a split with a bundle and with parts of it hidden, and score it beside every floor in one table."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from regen.artifact import check_free, write_text
+from regen.batch import prepared_studies, read_drafts
+from regen.data_prep.prepared import Prepared
+from regen.errors import ConfigError, DataError
+from regen.eval.baselines import floors, look
+from regen.eval.predictions import Predictions, References, misread
+from regen.eval.report_table import Table, table
+from regen.eval.table_views import differences, to_markdown, to_rich
+from regen.pipeline import Pipeline
+from regen.progress import bar, console
+
+
+def evaluate(
+    studies: Path, split: str, bundle: str, random_init: str | None, drafts: Sequence[Path], language: str | None, out: Path | None, device: str,
+    seed: int, force: bool,
+) -> Table:  # fmt: skip
+    """Print the table; with `out`, also write it as JSON, or as Markdown where the name ends in .md.
+
+    random_init: a bundle whose encoder was aligned without pre-training; drafts: files of other systems, scored beside it.
+
+    Raises:
+        DataError: no reported recordings in the split, or drafts of other studies.
+    """
+    check_split(split)
+    if out is not None:
+        check_free(out, force)
+    data = Prepared.open(studies)
+    rows, train = (data.split(name).filter(pl.col("report").is_not_null()) for name in (split, "train"))
+    if not len(rows) or not len(train):
+        raise DataError(f"{studies}: expected reported recordings in train and {split}, got {len(train)} and {len(rows)}; prepare with reports")
+    references, pool = References.from_rows(rows), References.from_rows(train)
+    pipeline = Pipeline.from_pretrained(bundle, device)
+    systems = [
+        _run(pipeline, data, rows, references, language, "system"),
+        _run(pipeline, data, rows, references, language, "system, ECG blanked", blank_ecg=True),
+        _run(pipeline, data, rows, references, language, "system, retrieval blanked", blank_retrieval=True),
+    ]
+    if random_init is not None:
+        systems.append(_run(Pipeline.from_pretrained(random_init, device), data, rows, references, language, "system, encoder not pre-trained"))
+    systems += [Predictions.from_drafts(path.stem, read_drafts(path), references) for path in drafts]
+    systems += floors(references, pool, np.random.default_rng(seed), look(data, rows, pipeline.towers), look(data, train, pipeline.towers))
+    made = table(references, systems, [r for r in data.split("train", with_ecg=False)["report"].to_list() if r], seed)
+    _print(made, len(misread(references)))
+    if out is not None:
+        write_text(out, to_markdown(made) if out.suffix == ".md" else json.dumps(made.to_dict(), indent=1) + "\n")
+    return made
+
+
+def _run(
+    pipeline: Pipeline, data: Prepared, rows: pl.DataFrame, references: References, language: str | None, name: str, **hidden: bool
+) -> Predictions:
+    drafts = pipeline.drafts(prepared_studies(data, rows), language, **hidden)
+    return Predictions.from_drafts(name, [d.to_dict() for d in bar(drafts, name, len(rows))], references)
+
+
+def _print(made: Table, unread: int) -> None:
+    from rich.console import Console
+
+    wide = Console(width=190)
+    for block in made.blocks:
+        wide.print(to_rich(made, block.name))
+        for text in differences(made, block=block.name):
+            wide.print(text, highlight=False)
+        wide.print()
+    console.print(f"{unread} reference reports do not read back to exactly what was coded")
+
+
+def check_split(split: str) -> None:
+    """Raises ConfigError for a split that nobody should score by mistake."""
+    if split == "train":
+        raise ConfigError("--split train: the index holds those studies; expected val or test")
