@@ -37,9 +37,15 @@ wheel: $(VENV)/.ready
 check: lint types test wheel
 	$(BIN)/python -m pip check
 
+# DATA: an unpacked PTB-XL 1.0.3 (ptbxl_database.csv, records500/). REPORTS: a further table of reports without recordings, if there is one.
+BUILD := build/starter
 starter: $(VENV)/.ready
-	@test -n "$(DATA)" || { echo "give the unpacked PTB-XL folder: make starter DATA=folder" >&2; exit 2; }
-	PATH="$(abspath $(BIN)):$$PATH" tests/../regen/starter.sh "$(DATA)"
+	@test -f "$(DATA)/ptbxl_database.csv" || { echo "give the unpacked PTB-XL folder: make starter DATA=folder" >&2; exit 2; }
+	mkdir -p $(BUILD)
+	test -d $(BUILD)/data || $(BIN)/regen prepare ptb-xl "$(DATA)" --out $(BUILD)/data $(if $(REPORTS),--extra-reports "$(REPORTS)") || test -d $(BUILD)/data
+	$(BIN)/regen train all configs/starter.yaml --data $(BUILD)/data --out $(BUILD)/bundle --threads 2 --device cpu --force
+	rm -rf regen/starter && cp -r $(BUILD)/bundle regen/starter
+	$(BIN)/regen eval report --studies $(BUILD)/data --bundle starter --out $(BUILD)/report.md --force
 
 clean:
 	rm -rf $(VENV) build dist demo *.egg-info

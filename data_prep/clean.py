@@ -16,6 +16,7 @@ from functools import lru_cache
 import numpy as np
 import scipy.signal
 
+from regen.data_prep.threads import one_thread
 from regen.errors import DataError
 from regen.study import Ecg, FloatArray
 
@@ -25,6 +26,8 @@ BASELINE_HZ = 0.5
 BASELINE_ORDER = 2
 _BLOCK = 50
 """Output samples a block of the resampling product makes at least."""
+_TOGETHER = 192
+"""Leads whose baseline is removed at once: about what a core's cache holds."""
 
 
 @lru_cache(maxsize=32)
@@ -36,12 +39,14 @@ def low_pass(up: int, down: int, fs: float) -> FloatArray:
     return np.asarray(scipy.signal.firwin(taps, CUTOFF_HZ, window=("kaiser", beta), fs=rate), np.float64)
 
 
+@lru_cache(maxsize=256)
 def ratio(fs: float, to: float) -> tuple[int, int]:
     """Whole numbers (up, down) with fs * up / down = to."""
     fraction = Fraction(to / fs).limit_denominator(1000)
     return fraction.numerator, fraction.denominator
 
 
+@one_thread
 def resample(signal: FloatArray, fs: float, to: float = 100.0) -> FloatArray:
     """Low-pass at 43 Hz and change the rate; edges are held. A lead with gaps is bridged and the gaps return as NaN.
 
@@ -51,15 +56,21 @@ def resample(signal: FloatArray, fs: float, to: float = 100.0) -> FloatArray:
         raise DataError(f"resample: expected a target rate of at least {2 * CUTOFF_HZ + TRANSITION_HZ / 2:g} Hz, got {to:g}")
     signal, gaps = _bridge(signal)
     up, down = ratio(fs, to)
-    matrix, before, span, step = _blocks(up, down, fs)
+    before, here, after = _blocks(up, down, fs)
     shape, time = signal.shape[:-1], signal.shape[-1]
     wanted = -(-time * up // down)
-    count = -(-wanted // matrix.shape[1])
-    after = (count - 1) * step + span - before - time
-    padded = np.pad(signal.reshape(-1, time), ((0, 0), (before, max(after, 0))), mode="edge")
-    windows = np.lib.stride_tricks.sliding_window_view(padded, span, axis=1)[:, ::step][:, :count]
-    out = (np.ascontiguousarray(windows).reshape(-1, span) @ matrix).reshape(len(padded), -1)[:, :wanted]
-    out = out.reshape(*shape, wanted)
+    step, outputs = here.shape
+    count = -(-wanted // outputs)
+    rows = signal.reshape(-1, time)
+    if count * step != time:
+        rows = np.pad(rows, ((0, 0), (0, max(0, count * step - time))), mode="edge")[:, : count * step]
+    blocks = rows.reshape(-1, step)
+    out = (blocks @ here).reshape(len(rows), count, outputs)
+    out[:, 1:] += (blocks[:, step - len(before) :] @ before).reshape(out.shape)[:, :-1]
+    out[:, :-1] += (blocks[:, : len(after)] @ after).reshape(out.shape)[:, 1:]
+    out[:, 0] += rows[:, :1] * before.sum(axis=0)
+    out[:, -1] += rows[:, -1:] * after.sum(axis=0)
+    out = np.ascontiguousarray(out.reshape(len(rows), -1)[:, :wanted]).reshape(*shape, wanted)
     if gaps is not None:
         source = np.minimum((np.arange(wanted) * down / up).round().astype(int), time - 1)
         out[gaps[..., source]] = np.nan
@@ -67,32 +78,37 @@ def resample(signal: FloatArray, fs: float, to: float = 100.0) -> FloatArray:
 
 
 @lru_cache(maxsize=32)
-def _blocks(up: int, down: int, fs: float) -> tuple[FloatArray, int, int, int]:
-    """The repeating block of the resampling matrix: (span, outputs), samples it reaches back, span, step between blocks."""
+def _blocks(up: int, down: int, fs: float) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """The repeating rows of the resampling matrix: what a block of `step` samples gives to its own outputs (step, outputs), and what the
+    end of the block before it (reach, outputs) and the beginning of the one after it (reach, outputs) give."""
     taps = low_pass(up, down, fs) * up
     half = len(taps) // 2
-    repeat = -(-_BLOCK // up)
+    reach = half // up + 1
+    repeat = max(-(-_BLOCK // up), -(-reach // down))
     outputs, step = up * repeat, down * repeat
-    before = half // up + 1
-    last = ((outputs - 1) * down + half) // up
-    span = before + last + 1
-    source = np.arange(-before, last + 1)[:, None]
+    source = np.arange(-reach, step + reach)[:, None]
     tap = half + np.arange(outputs)[None, :] * down - source * up
     inside = (tap >= 0) & (tap < len(taps))
-    matrix = np.where(inside, taps[np.clip(tap, 0, len(taps) - 1)], 0.0)
-    return np.ascontiguousarray(matrix, dtype=np.float32), before, span, step
+    matrix = np.where(inside, taps[np.clip(tap, 0, len(taps) - 1)], 0.0).astype(np.float32)
+    before, here, after = np.split(matrix, [reach, reach + step])
+    return before, here, after
 
 
+@one_thread
 def remove_baseline(signal: FloatArray, fs: float) -> FloatArray:
     """Take out what wanders slower than 0.5 Hz (zero-phase). signal: (..., time) at fs Hz; the same shape comes back, gaps stay NaN."""
     signal, gaps = _bridge(signal)
     left, right = _wander(signal.shape[-1], fs)
-    level = signal.mean(axis=-1, keepdims=True)
-    centred = signal - level
-    centred -= (centred @ left) @ right
+    rows = signal.reshape(-1, signal.shape[-1])
+    out = np.empty_like(rows)
+    for start in range(0, len(rows), _TOGETHER):
+        part = rows[start : start + _TOGETHER]
+        centred = np.subtract(part, part.mean(axis=1, keepdims=True), out=out[start : start + _TOGETHER])
+        centred -= (centred @ left) @ right
+    out = out.reshape(signal.shape)
     if gaps is not None:
-        centred[gaps] = np.nan
-    return centred
+        out[gaps] = np.nan
+    return out
 
 
 @lru_cache(maxsize=64)
@@ -110,9 +126,9 @@ def _wander(time: int, fs: float) -> tuple[FloatArray, FloatArray]:
 
 def _bridge(signal: FloatArray) -> tuple[FloatArray, np.ndarray | None]:
     """Draw a straight line through gaps (zero where a whole lead is missing). Returns the filled signal and the gap mask, if any."""
-    gaps = np.isnan(signal)
-    if not gaps.any():
+    if not np.isnan(signal.min(initial=np.inf)):
         return signal, None
+    gaps = np.isnan(signal)
     filled = signal.copy()
     rows, mask = filled.reshape(-1, signal.shape[-1]), gaps.reshape(-1, signal.shape[-1])
     at = np.arange(signal.shape[-1])

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 
@@ -24,6 +25,7 @@ MILLIVOLTS = {"mv": 1.0, "uv": 1e-3, "µv": 1e-3, "μv": 1e-3, "nv": 1e-6, "v": 
 """Unit (lower case) -> factor to millivolts."""
 
 
+@lru_cache(maxsize=4096)
 def lead_of(name: str) -> str | None:
     """'MDC_ECG_LEAD_AVR', 'avr', 'Lead I (Einthoven)' -> the name in LEADS; None for anything else (V3R, PLETH, x)."""
     return _PLAIN.get(_NOISE_WORDS.sub("", name.lower()))
@@ -48,6 +50,8 @@ def to_twelve(signal: FloatArray, names: Sequence[str], who: str) -> tuple[Float
             f"{who}: expected ECG leads ({', '.join(LEADS)}), got channels {', '.join(map(repr, names))}; "
             "rename the channels in the header to the standard lead names"
         )
+    if [*rows] == [*LEADS] and len(names) == len(LEADS):
+        return np.ascontiguousarray(signal, np.float32), ()
     out = np.full((len(LEADS), signal.shape[1]), np.nan, np.float32)
     for lead, row in rows.items():
         out[LEADS.index(lead)] = signal[row]

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from regen.data_prep.beats import LEAD_INDEX, MS, Array, Beats, Waves, delineate, find_beats
+from regen.data_prep.threads import one_thread
 from regen.study import FloatArray
 
 UNITS = {
@@ -53,6 +54,7 @@ def measure(signal: FloatArray, raw: FloatArray | None = None) -> tuple[dict[str
     return out, np.concatenate([scalars, shape])
 
 
+@one_thread
 def measure_all(signals: FloatArray, raw: FloatArray | None = None) -> tuple[list[dict[str, float]], FloatArray]:
     """The same for a batch: signals (n, 12, time) -> n dicts and (n, FEATURES)."""
     rows = [measure(signal, None if raw is None else raw[i]) for i, signal in enumerate(signals)]

@@ -31,7 +31,7 @@ def study_of(millivolts: FloatArray, names: list[str], fs: float, path: Path, fl
         )
     millivolts, flat = _drop_flat(millivolts, names, path)
     twelve, lead_flags = to_twelve(millivolts, names, str(path))
-    if np.isnan(twelve).all():
+    if np.isnan(twelve[:, 0]).all() and np.isnan(twelve).all():
         what = "a flat line" if flat else "only missing samples"
         raise DataError(f"{path}: expected an ECG, got {what} in every lead; check electrodes and export")
     return Study(
@@ -48,10 +48,11 @@ def _drop_flat(millivolts: FloatArray, names: list[str], path: Path) -> tuple[Fl
     """A lead that never changes was not connected: NaN, before other leads are derived from it, and a flag."""
     leads = {row: lead for row, name in enumerate(names) if (lead := lead_of(name))}
     rows = np.array(list(leads), int)
-    ecg = millivolts[rows]
-    if np.isinf(ecg).any():
+    if not (np.isfinite(millivolts.min()) and np.isfinite(millivolts.max())) and np.isinf(millivolts[rows]).any():
         raise DataError(f"{path}: expected finite millivolts, got infinity; the gain or the samples are wrong")
-    flat = rows[np.fmin.reduce(ecg, axis=1) == np.fmax.reduce(ecg, axis=1)]
+    some = millivolts[rows, :: max(1, millivolts.shape[1] // 16)]
+    rows = rows[~(np.fmin.reduce(some, axis=1) < np.fmax.reduce(some, axis=1))]
+    flat = rows[np.fmin.reduce(millivolts[rows], axis=1) == np.fmax.reduce(millivolts[rows], axis=1)]
     if not flat.size:
         return millivolts, ()
     millivolts = millivolts.copy()

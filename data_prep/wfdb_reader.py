@@ -1,17 +1,12 @@
 """WFDB records in: a fast path for formats 16 and 212 in one signal file, everything else through the wfdb package.
 
-    00001_hr 12 500 5000                                    record, channels, Hz, samples
-    00001_hr.dat 16 1000.0(0)/mV 16 0 -119 1508 0 I         file, format, gain(baseline)/unit, ..., first, checksum, -, name
-
-wfdb spends most of its time on the header and never compares the header's checksums; here the header is split once and the
-checksums decide whether the samples are the ones that were written.
+wfdb spends most of its time on the header and never compares the header's checksums; here the header is split once
+(`wfdb_header`) and the checksums decide whether the samples are the ones that were written.
 """
 
 from __future__ import annotations
 
-import re
-from dataclasses import dataclass
-from datetime import datetime
+import math
 from pathlib import Path
 from typing import Any
 
@@ -20,38 +15,12 @@ import numpy.typing as npt
 
 from regen.data_prep.leads import MILLIVOLTS, lead_of
 from regen.data_prep.recording import age_of, sex_of, study_of
+from regen.data_prep.wfdb_header import Header, check_inside, parse_header
 from regen.errors import DataError
 from regen.study import FloatArray, Study
 
-_FORMAT = re.compile(r"(?P<format>\d+)(?:x(?P<per_frame>\d+))?(?::(?P<skew>\d+))?(?:\+(?P<offset>\d+))?$")
-_GAIN = re.compile(r"(?P<gain>[-+\d.eE]+)(?:\((?P<baseline>[-+]?\d+)\))?(?:/(?P<unit>\S+))?$")
 _MISSING = {16: -32768, 212: -2048}
 _RESOLUTION = {16: 16, 212: 12}
-
-
-@dataclass(frozen=True, slots=True)
-class _Channel:
-    file: str
-    format: int
-    plain: bool
-    offset: int
-    gain: float
-    baseline: int
-    unit: str
-    first: int | None
-    checksum: int | None
-    name: str
-
-
-@dataclass(frozen=True, slots=True)
-class _Header:
-    fs: float
-    samples: int | None
-    channels: tuple[_Channel, ...]
-    segments: tuple[str, ...]
-    """Names of the records that a multi-segment record is put together from; empty in an ordinary one."""
-    time: datetime | None
-    comments: dict[str, str]
 
 
 def read_wfdb(path: str | Path) -> Study:
@@ -67,8 +36,8 @@ def read_wfdb(path: str | Path) -> Study:
     header_path = Path(path)
     if header_path.suffix.lower() != ".hea":
         header_path = header_path.with_name(header_path.name + ".hea")
-    header = _parse_header(header_path)
-    _check_inside(header, header_path)
+    header = parse_header(header_path)
+    check_inside(header, header_path)
     flags: tuple[str, ...] = ()
     names = [c.name for c in header.channels]
     if _fast(header):
@@ -88,109 +57,20 @@ def read_wfdb(path: str | Path) -> Study:
     )
 
 
-def _parse_header(path: Path) -> _Header:
-    try:
-        text = path.read_text(encoding="utf-8", errors="replace")
-    except FileNotFoundError as error:
-        raise DataError(f"{path}: no such WFDB header; give the .hea file of the record") from error
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror}); check the path and its rights") from error
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    comments = {}
-    for line in lines:
-        if line.startswith("#") and ":" in line:
-            key, value = line.lstrip("# ").split(":", 1)
-            comments[key.strip().lower()] = value.strip()
-    lines = [line for line in lines if not line.startswith("#")]
-    if not lines:
-        raise DataError(f"{path}: expected a WFDB header, got an empty file; copy the record again")
-    try:
-        return _parse_lines(lines, comments)
-    except (ValueError, IndexError) as error:
-        raise DataError(f"{path}: expected a WFDB header, got a line that does not parse ({error}); copy the record again") from error
-
-
-def _parse_lines(lines: list[str], comments: dict[str, str]) -> _Header:
-    name, *fields = lines[0].split()
-    segments = int(name.split("/")[1]) if "/" in name else 1
-    count = int(fields[0])
-    fs = float(re.split(r"[/(]", fields[1])[0]) if len(fields) > 1 else 250.0
-    samples = int(fields[2]) if len(fields) > 2 and int(fields[2]) > 0 else None
-    if "/" in name:
-        if len(lines) < 1 + segments or segments < 1:
-            raise ValueError(f"{segments} segments announced, {len(lines) - 1} described")
-        return _Header(fs, samples, (), tuple(x.split()[0] for x in lines[1 : 1 + segments]), _clock(fields[3:]), comments)
-    if len(lines) < 1 + count or count < 1:
-        raise ValueError(f"{count} channels announced, {len(lines) - 1} described")
-    return _Header(fs, samples, tuple(_channel(x) for x in lines[1 : 1 + count]), (), _clock(fields[3:]), comments)
-
-
-def _channel(line: str) -> _Channel:
-    file, kind, *rest = line.split(None, 8)
-    match = _FORMAT.match(kind)
-    if not match:
-        raise ValueError(f"format {kind!r}")
-    gain = _GAIN.match(rest[0]) if rest else _GAIN.match("200")
-    if not gain:
-        raise ValueError(f"gain {rest[0]!r}")
-    zero = int(rest[2]) if len(rest) > 2 else 0
-    return _Channel(
-        file=file,
-        format=int(match["format"]),
-        plain=match["per_frame"] in (None, "1") and match["skew"] in (None, "0"),
-        offset=int(match["offset"] or 0),
-        gain=float(gain["gain"]),
-        baseline=int(gain["baseline"]) if gain["baseline"] else zero,
-        unit=gain["unit"] or "mV",
-        first=int(rest[3]) if len(rest) > 3 else None,
-        checksum=int(rest[4]) if len(rest) > 4 else None,
-        name=rest[6] if len(rest) > 6 else "",
-    )
-
-
-def _clock(fields: list[str]) -> datetime | None:
-    """Base time and base date of the record line; None unless both are there: a time without its day orders nothing."""
-    if len(fields) < 2:
-        return None
-    for date in ("%d/%m/%Y", "%d-%b-%Y"):
-        for clock in ("%H:%M:%S", "%H:%M:%S.%f", "%H:%M"):
-            try:
-                return datetime.strptime(f"{fields[1]} {fields[0]}", f"{date} {clock}")
-            except ValueError:
-                try:
-                    return datetime.strptime(f"{fields[0]} {fields[1]}", f"{date} {clock}")
-                except ValueError:
-                    continue
-    return None
-
-
-def _check_inside(header: _Header, path: Path) -> None:
-    """A header names files beside itself, nothing else: '../../etc/passwd' or 's3://...' is refused before it is opened."""
-    folder = path.parent.resolve()
-    for file in {*(c.file for c in header.channels), *header.segments}:
-        plain = not any(mark in file for mark in "/\\:\0") and file not in {".", ".."}
-        if not plain or (path.parent / file).resolve().parent != folder:
-            raise DataError(
-                f"{path}: expected its signal files in the same folder, got {file!r}; put the file beside the header and name it there without a path"
-            )
-
-
-def _fast(header: _Header) -> bool:
+def _fast(header: Header) -> bool:
     if header.segments:
         return False
     kinds = {(c.file, c.format, c.offset) for c in header.channels}
     return len(kinds) == 1 and header.channels[0].format in _MISSING and all(c.plain for c in header.channels)
 
 
-def _read_fast(header: _Header, path: Path) -> FloatArray:
+def _read_fast(header: Header, path: Path) -> FloatArray:
     adc = _adc(header, path)
-    first = header.channels[0]
     _check_gains(header, path)
-    missing = adc == _MISSING[first.format]
-    return _physical(adc, missing, header, path)
+    return _physical(adc, _MISSING[header.channels[0].format], header)
 
 
-def _adc(header: _Header, path: Path) -> npt.NDArray[np.int16]:
+def _adc(header: Header, path: Path) -> npt.NDArray[np.int16]:
     """(time, channels) int16, length and checksums verified."""
     first, channels = header.channels[0], len(header.channels)
     data_path = path.parent / first.file
@@ -211,7 +91,7 @@ def _adc(header: _Header, path: Path) -> npt.NDArray[np.int16]:
             f"({held} samples); it was cut: copy it again, or fix the header's sample count"
         )
     adc = _unpack(raw, first.format, samples * channels).reshape(samples, channels)
-    _check_sums(header, (adc.sum(axis=0, dtype=np.int64) & 0xFFFF).tolist(), data_path)
+    _check_sums(header, _sums(adc).tolist(), data_path)
     if held > samples and any(c.checksum is None for c in header.channels):
         raise DataError(
             f"{data_path}: expected {samples} samples, the file holds {held} and the header has no checksums to tell which "
@@ -220,7 +100,16 @@ def _adc(header: _Header, path: Path) -> npt.NDArray[np.int16]:
     return adc
 
 
-def _check_sums(header: _Header, sums: list[int], path: Path) -> None:
+def _sums(adc: npt.NDArray[np.int16]) -> npt.NDArray[np.uint16]:
+    """Sum of every channel modulo 65536, (channels,): wide rows first, which is ten times as fast as twelve columns."""
+    time, channels = adc.shape
+    wide = time // 64 * 64
+    unsigned = adc.view(np.uint16)
+    rows = unsigned[:wide].reshape(-1, 64 * channels).sum(axis=0, dtype=np.uint16)
+    return rows.reshape(64, channels).sum(axis=0, dtype=np.uint16) + unsigned[wide:].sum(axis=0, dtype=np.uint16)
+
+
+def _check_sums(header: Header, sums: list[int], path: Path) -> None:
     for channel, got in zip(header.channels, sums, strict=True):
         if channel.checksum is not None and (channel.checksum & 0xFFFF) != got:
             raise DataError(
@@ -242,11 +131,11 @@ def _unpack(raw: npt.NDArray[np.uint8], kind: int, count: int) -> npt.NDArray[np
     return out.reshape(-1)[:count]
 
 
-def _check_gains(header: _Header, path: Path) -> None:
+def _check_gains(header: Header, path: Path) -> None:
     for channel in header.channels:
         if lead_of(channel.name) is None:
             continue
-        if channel.gain == 0 or not np.isfinite(channel.gain):
+        if channel.gain == 0 or not math.isfinite(channel.gain):
             raise DataError(
                 f"{path}: expected a gain in units per millivolt for lead {channel.name}, got {channel.gain:g}: the amplitude is "
                 "unknown; write the recorder's gain (often 200 or 1000) into the header"
@@ -257,7 +146,7 @@ def _check_gains(header: _Header, path: Path) -> None:
             )
 
 
-def _physical(adc: npt.NDArray[np.int16], missing: npt.NDArray[np.bool_], header: _Header, path: Path) -> FloatArray:
+def _physical(adc: npt.NDArray[np.int16], missing: int, header: Header) -> FloatArray:
     """(channels, time) float32 millivolts, the bits of float32(wfdb's float64).
 
     A quotient of two float32 numbers rounds to the same float32 whether or not it passes through float64 (53 >= 2 x 24 + 2
@@ -267,12 +156,13 @@ def _physical(adc: npt.NDArray[np.int16], missing: npt.NDArray[np.bool_], header
     baselines = np.array([c.baseline for c in header.channels])
     narrow = (gains == gains.astype(np.float32)).all() and (np.abs(baselines) < 2**23).all()
     dtype = np.float32 if narrow else np.float64
-    out: npt.NDArray[Any] = np.ascontiguousarray(adc.T).astype(dtype)
+    out: npt.NDArray[Any] = np.empty(adc.shape[::-1], dtype)
+    out[:] = adc.T
     if baselines.any():
         np.subtract(out, baselines[:, None].astype(dtype), out=out)
     np.divide(out, gains[:, None].astype(dtype), out=out)
-    if missing.any():
-        out[missing.T] = np.nan
+    if adc.min() <= missing:
+        out[adc.T == missing] = np.nan
     with np.errstate(over="ignore"):  # becomes infinity, which study_of refuses by name
         out = out.astype(np.float32, copy=False)
     return _to_millivolts(out, [c.unit for c in header.channels])
@@ -285,16 +175,16 @@ def _to_millivolts(out: FloatArray, units: list[str]) -> FloatArray:
     return out
 
 
-def _read_through_wfdb(header: _Header, path: Path) -> tuple[FloatArray, list[str]]:
+def _read_through_wfdb(header: Header, path: Path) -> tuple[FloatArray, list[str]]:
     """Formats and layouts off the fast path: (channels, time) millivolts and channel names, checked as on the fast path."""
     import wfdb
 
     for name in set(header.segments) - {"~"}:
         part_path = path.with_name(f"{name}.hea")
-        part = _parse_header(part_path)
+        part = parse_header(part_path)
         if part.segments:
             raise DataError(f"{path}: expected segments that are records, got {name!r} with segments of its own; write the record as one")
-        _check_inside(part, part_path)
+        check_inside(part, part_path)
         _check_gains(part, part_path)
     _check_gains(header, path)
     try:

@@ -48,7 +48,8 @@ def align(
     device: torch.device, progress: Callable[[Iterable[int], str], Iterable[int]],
 ) -> Curve:  # fmt: skip
     """Train all three in place for recipe.align_epochs; the encoder and head end with their moving averages."""
-    meeting = Meeting(recipe.dim).to(device)
+    with seeded(epoch_seed(recipe.seed, "align", -1)):
+        meeting = Meeting(recipe.dim).to(device)
     modules: dict[str, nn.Module] = {"encoder": encoder, "learned": head.learned, "tower": tower, "meeting": meeting}
     optimizer = make_optimizer(modules, recipe.weight_decay)
     together = nn.ModuleDict({"encoder": encoder, "learned": head.learned, "tower": tower})
@@ -116,7 +117,7 @@ def _hard_negatives(similarity: Tensor, positive: Tensor) -> Tensor:
 def positive_groups(recordings: Recordings) -> npt.NDArray[np.int64]:
     """(n, 2) numbers: rows that share the first have the same report, rows that share the second the same statements.
 
-    The two columns never share a number, and a study that was not coded shares nothing.
+    The columns are compared each with itself. A study without a report shares no report, one that was not coded no statements.
     """
     reports: dict[str, int] = {}
     sets: dict[bytes, int] = {}

@@ -20,13 +20,13 @@ from regen.encoders.layers import Block, masked_max, masked_mean
 
 PATCH = 16
 """Samples a token covers."""
-_MILLIVOLTS = 0.25
+MILLIVOLTS = 0.25
 """Signals are divided by this many millivolts and clipped at +-20: about unit variance for a normal ECG."""
 
 
 def in_units(signal: Tensor) -> Tensor:
     """Millivolts -> the encoder's units, clipped; NaN stays."""
-    return (signal / _MILLIVOLTS).clamp(-20, 20)
+    return (signal / MILLIVOLTS).clamp(-20, 20)
 
 
 class EcgConfig(Config):

@@ -20,14 +20,18 @@ def load_pretrained(kind: str, name: str | Path, who: str, **options: Any) -> An
         ConfigError: nothing by that name here or on the hub, or a model of another kind.
     """
     import transformers
+    from safetensors import SafetensorError
 
     if kind != "AutoTokenizer":
         options["use_safetensors"] = True
     try:
         with quiet():
-            return getattr(transformers, kind).from_pretrained(str(name), local_files_only=Path(name).is_dir(), **options)
-    except (OSError, ValueError, KeyError) as error:
-        reason = str(error).strip().splitlines()[0]
+            made = getattr(transformers, kind).from_pretrained(str(name), local_files_only=Path(name).is_dir(), **options)
+        if kind == "AutoTokenizer" and len(made) <= len(set(made.all_special_ids)):
+            raise ValueError("no vocabulary in it")
+        return made
+    except (OSError, ValueError, KeyError, ImportError, SafetensorError) as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise ConfigError(f"{who}: expected a Hugging Face name or folder for {kind}, could not load {str(name)!r} ({reason})") from error
 
 

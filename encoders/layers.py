@@ -56,5 +56,5 @@ def masked_mean(x: Tensor, mask: Tensor) -> Tensor:
 
 
 def masked_max(x: Tensor, mask: Tensor) -> Tensor:
-    """Maximum over the tokens that are there. x: (b, n, width); mask: (b, n) bool."""
-    return x.masked_fill(~mask[..., None], -1e4).amax(1)
+    """Maximum over the tokens that are there. x: (b, n, width); mask: (b, n) bool. Zero where none is."""
+    return x.masked_fill(~mask[..., None], -1e4).amax(1).masked_fill(~mask.any(1, keepdim=True), 0)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,22 +21,28 @@ from regen.artifact import file_digest, load_manifest
 from regen.data_prep.statements import CODES
 from regen.encoders.ecg import EcgEncoder
 from regen.encoders.head import StatementHead
+from regen.encoders.inference import FastEcg
 from regen.encoders.recipe import EncoderRecipe
 from regen.encoders.text import TextTower
-from regen.encoders.training import autocast
+from regen.encoders.training import autocast, has_fast_bf16
 from regen.errors import ArtifactError
 from regen.study import FloatArray
 
 
 @dataclass(slots=True, eq=False)
 class Towers:
-    """Everything that maps a study into the shared space, ready to use (eval mode)."""
+    """Everything that maps a study into the shared space, ready to use (eval mode). fast: the ECG encoder's copy for CPUs with bfloat16."""
 
     ecg: EcgEncoder
     head: StatementHead
     text: TextTower
     recipe: EncoderRecipe
     fingerprint: str
+    fast: FastEcg | None = field(init=False, default=None)
+
+    def __post_init__(self) -> None:
+        if self.device.type == "cpu" and has_fast_bf16(self.device):
+            self.fast = FastEcg(self.ecg)
 
     @property
     def device(self) -> torch.device:
@@ -52,13 +58,20 @@ class Towers:
         for start in range(0, len(signals), batch):
             signal = torch.from_numpy(np.asarray(signals[start : start + batch], np.float32)).to(self.device)
             measured = torch.from_numpy(np.asarray(measures[start : start + batch], np.float32)).to(self.device)
-            with autocast(self.device):
-                states, mask = self.ecg.tokens(signal)
-                features = self.ecg.features(states, mask)
+            states, mask = self._tokens(signal)
+            features = self.ecg.features(states, mask)
             embeddings.append(self.ecg.embed(features).cpu().numpy())
             probabilities.append(self.head.probabilities(features, measured).cpu().numpy())
             tokens.append(states.masked_fill(~mask[..., None], 0).to(torch.bfloat16).cpu())
         return np.concatenate(embeddings), np.concatenate(probabilities), torch.cat(tokens)
+
+    def _tokens(self, signal: Tensor) -> tuple[Tensor, Tensor]:
+        if self.fast is not None:
+            states, mask = self.fast.tokens(signal)
+        else:
+            with autocast(self.device):
+                states, mask = self.ecg.tokens(signal)
+        return states.float(), mask
 
 
 def save_towers(folder: Path, ecg: EcgEncoder, head: StatementHead, text: TextTower, recipe: EncoderRecipe) -> str:

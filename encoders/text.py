@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from regen.encoders.hub import load_pretrained, quiet
 from regen.encoders.layers import masked_mean
+from regen.errors import ConfigError
 
 
 class TextTower(nn.Module):
@@ -54,8 +55,11 @@ class TextTower(nn.Module):
             ConfigError: nothing by that name here or on the hub, or no encoder.
         """
         source = _transformer_folder(name)
-        model: Any = load_pretrained("AutoModel", source, "text")
+        model: Any = load_pretrained("AutoModel", source, "text", dtype=torch.float32)
         tokenizer = load_pretrained("AutoTokenizer", source, "text")
+        if model.config.is_encoder_decoder or tokenizer.pad_token_id is None:
+            lacks = "a model that only encodes" if model.config.is_encoder_decoder else "a tokenizer with a padding token"
+            raise ConfigError(f"text: expected {lacks}, {name!r} is none; choose a BERT-type or sentence-transformers model")
         if mode == "frozen":
             model.requires_grad_(False)
         elif mode == "lora":
@@ -81,14 +85,15 @@ class TextTower(nn.Module):
         return F.normalize(self.project(masked_mean(states, mask)).float(), dim=1)
 
     def save(self, folder: Path) -> None:
-        """Model (LoRA merged), tokenizer and projection into a folder; safetensors throughout."""
+        """Model (LoRA merged, for good), tokenizer and projection into a folder; safetensors throughout."""
         from safetensors.torch import save_file
 
         model: Any = self.model
         if hasattr(model, "merge_and_unload"):
-            model = model.merge_and_unload()
+            self.model = model = model.merge_and_unload()
         with quiet():
             model.to(torch.bfloat16).save_pretrained(folder)
+        model.float()
         self.tokenizer.save_pretrained(folder)
         save_file({n: v.contiguous() for n, v in self.project.state_dict().items()}, folder / "project.safetensors")
         (folder / "tower.json").write_text(json.dumps({"dim": self.dim, "length": self.length}))
@@ -100,7 +105,6 @@ class TextTower(nn.Module):
 
         shape = json.loads((folder / "tower.json").read_text())
         tower = cls.load(str(folder), **shape)
-        tower.model.float()
         tower.project.load_state_dict(load_file(folder / "project.safetensors"))
         return tower.eval()
 

@@ -30,14 +30,16 @@ def pick_device(name: str) -> torch.device:
     """'cpu', 'cuda', or 'auto' for whichever is there.
 
     Raises:
-        ConfigError: cuda was asked for and torch sees none.
+        ConfigError: another word, or cuda was asked for and torch sees none, or none of that number.
     """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    device = torch.device(name)
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise ConfigError("--device cuda: torch sees no GPU; run `regen doctor`, or leave the option out to use the CPU")
-    return device
+    kind, _, number = name.partition(":")
+    if kind not in ("cpu", "cuda") or (number and not number.isdecimal()):
+        raise ConfigError(f"--device: expected cpu, cuda, cuda:1 or auto, got {name!r}")
+    if kind == "cuda" and int(number or 0) >= torch.cuda.device_count():
+        raise ConfigError(f"--device {name}: torch sees no such GPU; run `regen doctor`, or leave the option out to use the CPU")
+    return torch.device(name)
 
 
 def has_fast_bf16(device: torch.device) -> bool:
@@ -62,7 +64,7 @@ def epoch_seed(seed: int, stage: str, epoch: int) -> int:
 
 @contextlib.contextmanager
 def seeded(seed: int) -> Iterator[np.random.Generator]:
-    """Seed torch's global generator (dropout draws from it) for one epoch and hand out a numpy one."""
+    """Seed torch's global generator (first weights and dropout draw from it) for one epoch and hand out a numpy one."""
     torch.manual_seed(seed % 2**63)
     yield np.random.default_rng(seed)
 
@@ -153,7 +155,7 @@ class Checkpoint:
         for i, parameter in enumerate(self._parameters()):
             prefix = f"optimizer|{i}|"
             state = {n.removeprefix(prefix): v for n, v in tensors.items() if n.startswith(prefix)}
-            self.optimizer.state[parameter] = {n: v if n == "step" else v.to(parameter.device) for n, v in state.items()}
+            self.optimizer.state[parameter] = {n: v.to(parameter.device) for n, v in state.items()}
         if self.ema is not None:
             self.ema.state = {n: tensors[f"ema|{n}"].to(v.device) for n, v in self.ema.state.items()}
             self.ema.steps = int(meta["ema_steps"])

@@ -102,7 +102,9 @@ def votes_of(statements: FloatArray, ids: npt.NDArray[np.int64], scores: FloatAr
     ids: (b, k), -1 for none; scores: (b, k) cosines. A neighbour weighs exp(cosine / temperature); uncoded ones do not vote.
     """
     there = (ids >= 0) & ~np.isnan(statements[:, 0])[ids]
-    weight = np.where(there, np.exp((np.nan_to_num(scores) - 1) / temperature), 0.0)
+    cosine = np.where(there, scores, -np.inf).astype(np.float64)
+    best = cosine.max(axis=1, keepdims=True, initial=-1.0)
+    weight = np.exp((cosine - best) / temperature)
     weight /= np.maximum(weight.sum(axis=1, keepdims=True), 1e-12)
     said = np.nan_to_num(statements)[ids] > 0
     return np.einsum("bk,bkc->bc", weight, said).astype(np.float32)

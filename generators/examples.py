@@ -29,14 +29,14 @@ class Told:
 
 
 def told_from(rows: pl.DataFrame) -> list[Told]:
-    """Prepared rows that have a report; uncoded ones are read by the labeler."""
-    out = []
+    """Prepared rows that have a report, each wording once; uncoded ones are read by the labeler."""
+    out: dict[Told, None] = {}
     for report, statements, language in rows.select("report", "statements", "language").iter_rows():
         if not report:
             continue
         codes = coded(report) if statements is None else {s["code"] for s in statements}
-        out.append(Told(report, ordered(codes), language or "en"))
-    return out
+        out[Told(report, ordered(codes), language or "en")] = None
+    return list(out)
 
 
 def ordered(codes: Mapping[str, float] | set[str] | frozenset[str]) -> tuple[str, ...]:

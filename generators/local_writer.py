@@ -35,6 +35,7 @@ from regen.generators.guards import Basis, guard
 from regen.generators.language_model import load_base
 from regen.generators.prompt import measured_text, plan_text, prompt_text, without_comparisons
 from regen.generators.recipe import WriterRecipe
+from regen.generators.rules import believable
 from regen.generators.soft_prompt import SoftPrompt
 from regen.index.case_index import CaseIndex
 from regen.index.cases import hits_from
@@ -142,6 +143,7 @@ class LocalWriter:
 
     def _draft(self, request: Request, plan: Plan, text: str, wrote: float) -> Draft:
         study = request.study
+        measured = believable(request.measured, plan.positive)
         thresholds = self.evidence.thresholds if plan.retrieved else self.evidence.alone_thresholds
         findings = {
             code: Finding(code, BY_CODE[code].label, round(float(plan.probabilities[j]), 5), round(float(thresholds[j]), 5), code in plan.positive)
@@ -149,7 +151,7 @@ class LocalWriter:
         }
         near = hits_from(self.index.cases, plan.ids.tolist(), plan.scores.tolist(), request.allowed)
         voters = near + [h for h in self._voters(request) if h.study_id not in {n.study_id for n in near}]
-        basis = Basis(findings, plan.positive, request.measured, voters, bool(study.priors), self._language(request))
+        basis = Basis(findings, plan.positive, measured, voters, bool(study.priors), self._language(request))
         kept, dropped, flags = guard(text, basis)
         if not plan.retrieved:
             flags.append("no_retrieval")
@@ -158,7 +160,7 @@ class LocalWriter:
         shown = sorted(findings.values(), key=lambda f: -f.probability)
         return Draft(
             study.study_id, study.subject_id, " ".join(s.text for s in kept), tuple(kept), tuple(shown), tuple(near),
-            (*study.flags, *flags), {k: None if math.isnan(v) else round(float(v), 3) for k, v in request.measured.items()}, self.name,
+            (*study.flags, *flags), {k: None if math.isnan(v) else round(float(v), 3) for k, v in measured.items()}, self.name,
             {"write": round(wrote, 3)}, tuple(dropped),
         )  # fmt: skip
 

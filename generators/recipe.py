@@ -16,7 +16,7 @@ class WriterRecipe(Config):
     base_depth: int = Field(6, ge=1)
     base_heads: int = Field(4, ge=1)
     base_vocabulary: int = Field(1200, ge=300)
-    base_epochs: int = Field(8, ge=1)
+    base_epochs: int = Field(4, ge=1)
     base_rate: float = Field(2e-3, gt=0)
 
     study_tokens: int = Field(8, ge=0, description="soft tokens that the study's encoder tokens are resampled to; 0 leaves them out")
@@ -29,7 +29,7 @@ class WriterRecipe(Config):
     lora_rank: int = Field(16, ge=1)
     lora_alpha: int = Field(32, ge=1)
     lora_dropout: float = Field(0.05, ge=0, lt=1)
-    epochs: int = Field(5, ge=1)
+    epochs: int = Field(4, ge=1)
     rate: float = Field(1e-3, gt=0)
     batch: int = Field(32, ge=2)
     weight_decay: float = Field(0.01, ge=0)

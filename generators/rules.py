@@ -9,7 +9,7 @@ the rate of a named sinus rhythm and the wander behind a 'baseline drift' are me
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from regen.data_prep.measure import UNITS
@@ -57,6 +57,8 @@ RULES: dict[str, Rule] = {
     "STATIC": Rule("noise", 0.006),
     "BURST": Rule("noise", 0.006),
 }
+_NO_P_WAVES = frozenset({"AFIB", "AFLT", "PACE", "SVTAC", "PSVT", "3AVB"})
+_OF_P_WAVES = frozenset({"pr", "p_duration", "p_amplitude", "p_terminal_v1"})
 _WORDS = {
     "heart_rate": "heart rate", "rr_cv": "variation of the RR interval", "rr_sd": "standard deviation of the RR interval", "pr": "PR interval",
     "qtc": "QTc", "qrs": "QRS duration", "axis": "frontal axis", "sokolow": "Sokolow-Lyon voltage", "early_wide_beats": "early wide beats",
@@ -80,6 +82,13 @@ def denies(code: str, measured: Mapping[str, float]) -> str | None:
     if rule is None or not (value < rule.deny_low or value > rule.deny_high):
         return None
     return said(rule.measure, value)
+
+
+def believable(measured: Mapping[str, float], positive: Collection[str]) -> dict[str, float]:
+    """The measurements without those of P waves where a finding says that there are none to measure: NaN, as for whatever is unmeasurable."""
+    if not _NO_P_WAVES & set(positive):
+        return dict(measured)
+    return {name: math.nan if name in _OF_P_WAVES else value for name, value in measured.items()}
 
 
 def said(measure: str, value: float) -> str:

@@ -63,7 +63,11 @@ class SoftPrompt(nn.Module):
         b, k = scores.shape
         there = ~torch.isnan(scores)
         rank = self.rank.weight[:k]
-        case = self.report(reports).view(b, k, self.each, -1) + rank[None, :, None] + self.score(scores.nan_to_num()[..., None])[:, :, None]
+        case = (
+            self.report(reports).view(b, k, self.each, len(self.no_case))
+            + rank[None, :, None]
+            + self.score(scores.nan_to_num()[..., None])[:, :, None]
+        )
         case = torch.where(there[..., None, None], case, self.no_case)
         if k < self.neighbours:
             case = torch.cat([case, self.no_case.expand(b, self.neighbours - k, self.each, -1)], 1)

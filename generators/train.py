@@ -71,8 +71,9 @@ def train_writer(
 
         torch.manual_seed(recipe.seed)
         model, tokenizer, curves = _base(recipe, data, work, device, progress)
-        soft = _soft_prompt(model, towers, index, recipe).to(device)
-        tuned = _with_adapter(model, recipe)
+        with seeded(epoch_seed(recipe.seed, "writer", -1)):
+            soft = _soft_prompt(model, towers, index, recipe).to(device)
+            tuned = _with_adapter(model, recipe)
         writer = LocalWriter(tuned, tokenizer, soft, evidence, recipe, index)
         curves["writer"] = tune(writer, train, val, work.scratch, device, progress)
 
@@ -233,4 +234,5 @@ def _save(work: Work, writer: LocalWriter, towers: Towers, recipe: WriterRecipe)
         "encoder_width": towers.recipe.width, "report_dim": writer.index.report_vectors.shape[1],
         "model_width": writer.soft.no_case.shape[0], "scale": writer.soft.scale,
     }  # fmt: skip
-    (work.path / "recipe.json").write_text(json.dumps({"recipe": recipe.model_dump(), **shape}, indent=1))
+    base = str(Path(recipe.base).resolve()) if Path(recipe.base).is_dir() else recipe.base
+    (work.path / "recipe.json").write_text(json.dumps({"recipe": recipe.model_dump() | {"base": base}, **shape}, indent=1))

@@ -94,6 +94,18 @@ def check_free(out: Path, force: bool) -> None:
         raise ArtifactError(f"{out}: expected a folder that regen wrote, got something else, which --force does not delete; choose another --out")
 
 
+def check_free_file(out: Path, force: bool) -> None:
+    """The same for an output that is one file: force replaces a file, never a folder.
+
+    Raises:
+        ArtifactError: `out` exists and force is false, or is a folder.
+    """
+    if out.is_dir():
+        raise ArtifactError(f"{out}: expected the name of a file to write, got a folder; choose another name")
+    if out.exists() and not force:
+        raise ArtifactError(f"{out}: exists already; choose another --out, or replace it with --force")
+
+
 def load_manifest(path: str | Path, stage: str | None = None) -> dict[str, Any]:
     """Check a folder against its manifest: every file there, whole, and none that does not belong.
 

@@ -12,7 +12,7 @@ from typing import Any, TextIO
 
 import polars as pl
 
-from regen.artifact import check_free
+from regen.artifact import check_free_file
 from regen.data_prep.prepared import Failure, Prepared, study_from
 from regen.data_prep.readers import find_files, read_study
 from regen.errors import DataError
@@ -58,10 +58,10 @@ def jsonl(path: str | Path, force: bool = False) -> Iterator[TextIO]:
     """A text file that appears under its name only when the body ended without an error.
 
     Raises:
-        ArtifactError: it exists and force is false.
+        ArtifactError: it exists and force is false, or is a folder.
     """
     path = Path(path)
-    check_free(path, force)
+    check_free_file(path, force)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
@@ -83,10 +83,16 @@ def read_drafts(path: str | Path) -> list[dict[str, Any]]:
     """Drafts that `regen draft --out` wrote.
 
     Raises:
-        DataError: a line that is no JSON object, or lacks study_id or report.
+        DataError: no such file, a line that is no JSON object, or lacks study_id or report.
     """
+    try:
+        lines = Path(path).read_text(encoding="utf-8").split("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path}: expected JSON lines that regen draft wrote, could not read the file ({error}); check the path") from error
     out = []
-    for number, text in enumerate(Path(path).read_text(encoding="utf-8").splitlines(), start=1):
+    for number, text in enumerate(lines, start=1):
+        if not text.strip():
+            continue
         try:
             row = json.loads(text)
         except ValueError as error:

@@ -22,7 +22,10 @@ def make_bundle(
 
     Raises:
         ArtifactError: a part is damaged, or index or generator were made with another encoder; `out` exists without force.
+        ConfigError: no such card.
     """
+    if card is not None and not Path(card).is_file():
+        raise ConfigError(f"--card: expected a Markdown file, {card} is none")
     folders = {"encoder": Path(encoder), "index": Path(index), "generator": Path(generator)}
     manifests = {name: load_manifest(folder, _PARTS[name]) for name, folder in folders.items()}
     fingerprint = manifests["encoder"]["fingerprint"]
@@ -57,12 +60,12 @@ def find_bundle(name: str | Path) -> Path:
     if len(parts) != 2 or not all(parts) or str(name).startswith((".", "~")):
         raise ArtifactError(f"{name}: no such folder, and no hub id (owner/name); give a bundle's folder, or leave it out for the starter")
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
     try:
         return Path(snapshot_download(str(name)))
-    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
-        reason = str(error).strip().splitlines()[0]
+    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise ArtifactError(f"{name}: no such folder, and the hub gave no bundle of that name ({reason})") from error
 
 

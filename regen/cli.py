@@ -25,17 +25,20 @@ Threads = Annotated[int, typer.Option(help="CPU threads of torch; 0 leaves torch
 _state = {"debug": False}
 
 
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
 @app.callback()
 def options(
     debug: Annotated[bool, typer.Option("--debug", help="show the traceback of an error")] = False,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="say what is being done")] = False,
-    version: Annotated[bool, typer.Option("--version", help="print the version and stop")] = False,
+    version: Annotated[bool, typer.Option("--version", help="print the version and stop", callback=_print_version, is_eager=True)] = False,
 ) -> None:
     _state["debug"] = debug
     logging.basicConfig(level=logging.INFO if verbose else logging.WARNING, format="%(name)s: %(message)s")
-    if version:
-        typer.echo(__version__)
-        raise typer.Exit
 
 
 @app.command()
@@ -135,7 +138,8 @@ def main(arguments: list[str] | None = None) -> None:
         sys.exit(130)
     except Exception as error:
         if hasattr(error, "exit_code") and hasattr(error, "format_message"):
-            sys.stderr.write(f"regen: {error.format_message()}\n")
+            text = error.format_message()
+            sys.stderr.write(text + "\n" if text.startswith("Usage:") else f"regen: {text}\n")
             sys.exit(error.exit_code)
         raise
     sys.exit(code if isinstance(code, int) else 0)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from rich.table import Table
 
-from regen.artifact import check_free
+from regen.artifact import check_free_file
 from regen.batch import jsonl, line
 from regen.data_prep.readers import read_study
 from regen.data_prep.synthetic_cohort import make_study
@@ -30,10 +30,11 @@ def run_demo(out: Path, bundle: str, force: bool) -> None:
     """Write out/index.html and out/drafts.jsonl and print a table.
 
     Raises:
-        ArtifactError: the drafts exist and force is false, or the bundle is damaged.
+        ArtifactError: drafts or page exist and force is false, or the bundle is damaged.
     """
     started = time.perf_counter()
-    check_free(out / "drafts.jsonl", force)
+    for name in ("drafts.jsonl", "index.html"):
+        check_free_file(out / name, force)
     studies = demo_studies()
     pipeline = Pipeline.from_pretrained(bundle, "cpu")
     drafts = pipeline.draft(studies)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from regen.artifact import check_free
+from regen.artifact import check_free_file
 from regen.batch import FileStudies, jsonl, line, prepared_studies
 from regen.data_prep.prepared import SPLITS, Failure, Prepared
 from regen.errors import ConfigError, did_you_mean
@@ -14,8 +14,8 @@ from regen.pipeline import Pipeline, set_threads
 from regen.progress import bar, console
 from regen.study import Draft, Study
 
-_ON_PAGE = 200
-"""Studies that a page holds; the JSON lines hold all."""
+_ON_PAGE = 50
+"""Studies that a page holds, about 100 KB each; the JSON lines hold all."""
 
 
 def draft_files(
@@ -25,7 +25,9 @@ def draft_files(
     """Returns the exit code: 0, or 1 if some files could not be read (they are listed with their reasons)."""
     if bool(files) == (studies is not None):
         raise ConfigError("regen draft: expected files, or --studies with a prepared folder, got " + ("both" if files else "neither"))
-    check_free(out, force)
+    check_free_file(out, force)
+    if html is not None:
+        check_free_file(html / "index.html", force)
     if threads:
         set_threads(threads)
     source, total, failures = _source(files, studies, split)

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from regen.artifact import check_free, write_text
+from regen.artifact import check_free_file, write_text
 from regen.batch import prepared_studies, read_drafts
 from regen.data_prep.prepared import Prepared
 from regen.errors import ConfigError, DataError
@@ -34,7 +34,7 @@ def evaluate(
     """
     check_split(split)
     if out is not None:
-        check_free(out, force)
+        check_free_file(out, force)
     data = Prepared.open(studies)
     rows, train = (data.split(name).filter(pl.col("report").is_not_null()) for name in (split, "train"))
     if not len(rows) or not len(train):

@@ -13,6 +13,7 @@ import torch
 from regen.artifact import check_free, load_manifest
 from regen.bundle import make_bundle
 from regen.config import load, read_yaml
+from regen.data_prep.prepared import Prepared
 from regen.encoders.recipe import EncoderRecipe
 from regen.encoders.train import train_encoder
 from regen.errors import ArtifactError, ConfigError, did_you_mean
@@ -37,15 +38,16 @@ def train_bundle(
     The steps stand in OUT.steps until the bundle is written. A step whose recipe or data changed is made again.
 
     Raises:
-        ConfigError: a recipe is wrong; all problems of one file at once.
+        ConfigError: a recipe is wrong (all problems of one file at once), or the model card it names is not there.
         ArtifactError: `out` exists without force, or an input is damaged.
     """
     check_free(out, force)
     encoder_recipe, writer_recipe, card = _recipes(recipe, overrides)
+    digest = Prepared.open(data).digest
     steps = out.parent / f"{out.name}.steps"
     steps.mkdir(parents=True, exist_ok=True)
     encoder, index, generator = (steps / name for name in ("encoder", "index", "generator"))
-    if not _done(encoder, "encoder", encoder_recipe.model_dump(), {"data": load_manifest(data, "prepare")["files"]["studies.parquet"]["sha256"]}):
+    if not _done(encoder, "encoder", encoder_recipe.model_dump(), {"data": digest}):
         train_encoder(encoder_recipe, data, encoder, device, True, progress)
     made = load_manifest(encoder, "encoder")
     inputs = made["inputs"] | {"encoder": made["fingerprint"]}
@@ -72,7 +74,10 @@ def _recipes(recipe: Path, overrides: Sequence[str]) -> tuple[EncoderRecipe, Wri
     def changes(key: str) -> list[str]:
         return [o.removeprefix(f"{key}.") for o in overrides if o.startswith(f"{key}.")]
 
-    return load(EncoderRecipe, path("encoder"), changes("encoder")), load(WriterRecipe, path("writer"), changes("writer")), path("card")
+    card = path("card")
+    if card is not None and not card.is_file():
+        raise ConfigError(f"{recipe}: card: expected a Markdown file, {card} is none")
+    return load(EncoderRecipe, path("encoder"), changes("encoder")), load(WriterRecipe, path("writer"), changes("writer")), card
 
 
 def _done(folder: Path, stage: str, config: dict[str, Any], inputs: dict[str, str]) -> bool:

@@ -6,12 +6,16 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 
 from regen.data_prep import synthetic_cohort
 from regen.data_prep.prepared import Prepared, write
+
+if TYPE_CHECKING:
+    from regen import Pipeline
 
 ROOT = Path(__file__).parent.parent
 
@@ -61,3 +65,54 @@ def cohort(tmp_path_factory: pytest.TempPathFactory) -> Prepared:
 @pytest.fixture
 def rng() -> np.random.Generator:
     return np.random.default_rng(20240301)
+
+
+# What follows is shared by the tests that need a model. One thread a process: on two busy cores threads that wait for each other cost more
+# than they give, here by a factor of eight. No test may reach the network.
+os.environ |= {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false", "HF_HUB_OFFLINE": "1", "HF_HUB_DISABLE_TELEMETRY": "1"}
+
+
+@pytest.fixture(scope="session")
+def tiny_data(tmp_path_factory: pytest.TempPathFactory) -> Prepared:
+    """A prepared folder of 160 synthetic studies, from which the tiny bundle is made."""
+    out = tmp_path_factory.mktemp("tiny") / "data"
+    write(synthetic_cohort.entries(160, seed=3), out, "synthetic", {"n": 160}, workers=2)
+    return Prepared.open(out)
+
+
+@pytest.fixture(scope="session")
+def tiny_bundle(tmp_path_factory: pytest.TempPathFactory, tiny_data: Prepared) -> Path:
+    """A whole bundle, trained once in about half a minute through the function behind `regen train all`."""
+    from models import train_tiny
+
+    out = tmp_path_factory.mktemp("tiny") / "bundle"
+    train_tiny(tiny_data.path, out)
+    return out
+
+
+@pytest.fixture(scope="session")
+def pipeline(tiny_bundle: Path) -> Pipeline:
+    """The tiny bundle, loaded as a user loads it."""
+    from regen import Pipeline
+
+    return Pipeline.from_pretrained(tiny_bundle, "cpu")
+
+
+@pytest.fixture(scope="session")
+def float32_pipeline(tiny_bundle: Path) -> Pipeline:
+    from models import without_bf16
+
+    from regen import Pipeline
+
+    with pytest.MonkeyPatch.context() as patch:
+        without_bf16(patch)
+        return Pipeline.from_pretrained(tiny_bundle, "cpu")
+
+
+@pytest.fixture
+def exact(float32_pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> Pipeline:
+    """The tiny bundle in float32, where a batch and its studies one by one differ by rounding alone, not by bfloat16's."""
+    from models import without_bf16
+
+    without_bf16(monkeypatch)
+    return float32_pipeline
