@@ -47,12 +47,13 @@ def study_of(millivolts: FloatArray, names: list[str], fs: float, path: Path, fl
 def _drop_flat(millivolts: FloatArray, names: list[str], path: Path) -> tuple[FloatArray, tuple[str, ...]]:
     """A lead that never changes was not connected: NaN, before other leads are derived from it, and a flag."""
     leads = {row: lead for row, name in enumerate(names) if (lead := lead_of(name))}
+    low, high = millivolts.min(axis=1), millivolts.max(axis=1)
+    if np.isnan(low).any():
+        low, high = np.fmin.reduce(millivolts, axis=1), np.fmax.reduce(millivolts, axis=1)
     rows = np.array(list(leads), int)
-    if not (np.isfinite(millivolts.min()) and np.isfinite(millivolts.max())) and np.isinf(millivolts[rows]).any():
+    if np.isinf(low[rows]).any() or np.isinf(high[rows]).any():
         raise DataError(f"{path}: expected finite millivolts, got infinity; the gain or the samples are wrong")
-    some = millivolts[rows, :: max(1, millivolts.shape[1] // 16)]
-    rows = rows[~(np.fmin.reduce(some, axis=1) < np.fmax.reduce(some, axis=1))]
-    flat = rows[np.fmin.reduce(millivolts[rows], axis=1) == np.fmax.reduce(millivolts[rows], axis=1)]
+    flat = rows[low[rows] == high[rows]]
     if not flat.size:
         return millivolts, ()
     millivolts = millivolts.copy()

@@ -36,4 +36,5 @@ def one_thread(function: Callable[P, R]) -> Callable[P, R]:
 def _blas() -> tuple[Any, ...]:
     from threadpoolctl import ThreadpoolController
 
-    return tuple(ThreadpoolController().select(user_api="blas").lib_controllers)
+    found = ThreadpoolController().select(user_api="blas").lib_controllers
+    return tuple(library for library in found if "numpy" in library.filepath) or tuple(found)

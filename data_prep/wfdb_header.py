@@ -1,7 +1,7 @@
 """The header of a WFDB record, split once, with everything that it promises about the samples.
 
-    00001_hr 12 500 5000                                    record, channels, Hz, samples
-    00001_hr.dat 16 1000.0(0)/mV 16 0 -119 1508 0 I         file, format, gain(baseline)/unit, ..., first, checksum, -, name
+00001_hr 12 500 5000                                    record, channels, Hz, samples
+00001_hr.dat 16 1000.0(0)/mV 16 0 -119 1508 0 I         file, format, gain(baseline)/unit, ..., first, checksum, -, name
 """
 
 from __future__ import annotations

@@ -42,7 +42,7 @@ class EcgConfig(Config):
     drop_path: float = Field(0.1, ge=0, lt=1)
 
 
-class _Residual(nn.Module):
+class Residual(nn.Module):
     """Two convolutions with batch norm and a shortcut; the first one thins time by `stride`."""
 
     def __init__(self, inside: int, outside: int, stride: int) -> None:
@@ -73,7 +73,7 @@ class EcgEncoder(nn.Module):
         self.first = nn.Conv1d(12, a, 11, 2, 5, bias=False)
         self.leads = nn.Linear(12, a)
         self.norm = nn.BatchNorm1d(a)
-        self.stages = nn.Sequential(_Residual(a, a, 1), _Residual(a, b, 2), _Residual(b, c, 2))
+        self.stages = nn.Sequential(Residual(a, a, 1), Residual(a, b, 2), Residual(b, c, 2))
         self.patch = nn.Conv1d(c, config.width, 3, 2, 1)
         count = -(-round(config.fs * config.seconds) // PATCH)
         self.position = nn.Parameter(torch.randn(count, config.width) * 0.02)

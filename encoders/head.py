@@ -124,6 +124,20 @@ def calibrate(head: StatementHead, features: Tensor, measures: Tensor, labels: F
     with torch.no_grad():
         logits = head.readings(features, measures)[torch.from_numpy(known)].double()
     y = torch.from_numpy(labels[known]).double()
+    mix, shift = _fit_mix(logits, y, pull)
+    if bool((mix < 0).any()):  # a reading that speaks against itself is left out, and the rest fitted without it
+        logits = logits * (mix >= 0).double()[:, None]
+        mix, shift = _fit_mix(logits, y, pull)
+    with torch.no_grad():
+        used = logits.abs().amax((0, 2)) > 0
+        head.mix.copy_(mix.clamp_min(0) * used)
+        head.shift.copy_(shift)
+        probabilities = torch.sigmoid((logits * head.mix.double()[:, None]).sum(1) + head.shift.double())
+        head.thresholds.copy_(torch.from_numpy(best_thresholds(probabilities.numpy(), labels[known])))
+
+
+def _fit_mix(logits: Tensor, y: Tensor, pull: float) -> tuple[Tensor, Tensor]:
+    """Weights of the two readings and shifts of the statements. logits: (n, 2, 71); y: (n, 71), both double."""
     mix = torch.tensor([0.6, 0.4], dtype=torch.float64, requires_grad=True)
     shift = torch.zeros(y.shape[1], dtype=torch.float64, requires_grad=True)
     optimizer = torch.optim.LBFGS([mix, shift], max_iter=100, line_search_fn="strong_wolfe")
@@ -136,11 +150,7 @@ def calibrate(head: StatementHead, features: Tensor, measures: Tensor, labels: F
         return loss
 
     optimizer.step(closure)  # type: ignore[no-untyped-call]
-    with torch.no_grad():
-        head.mix.copy_(mix.clamp_min(0))
-        head.shift.copy_(shift)
-        probabilities = torch.sigmoid((logits * head.mix.double()[:, None]).sum(1) + head.shift.double())
-        head.thresholds.copy_(torch.from_numpy(best_thresholds(probabilities.numpy(), labels[known])))
+    return mix.detach(), shift.detach()
 
 
 def best_thresholds(probabilities: npt.NDArray[np.float64], labels: FloatArray, pull: float = 25.0) -> FloatArray:

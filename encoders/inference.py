@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from regen.encoders.ecg import MILLIVOLTS, PATCH, EcgEncoder
+from regen.encoders.ecg import MILLIVOLTS, PATCH, EcgEncoder, Residual
 from regen.encoders.layers import Block
 
 _ROUND = 32
@@ -55,6 +55,16 @@ class _Stage:
     second: _Conv
     short: _Conv | None
 
+    @classmethod
+    def of(cls, stage: Residual, dtype: torch.dtype) -> _Stage:
+        def folded(conv: nn.Module, norm: nn.Module) -> _Conv:
+            assert isinstance(conv, nn.Conv1d)
+            assert isinstance(norm, nn.BatchNorm1d)
+            return _Conv.of(conv, norm, dtype)
+
+        short = folded(*stage.short) if isinstance(stage.short, nn.Sequential) else None
+        return cls(folded(stage.conv1, stage.norm1), folded(stage.conv2, stage.norm2), short)
+
     def __call__(self, x: Tensor) -> Tensor:
         y = self.second(self.first(x).relu_())
         return y.add_(x if self.short is None else self.short(x)).relu_()
@@ -82,9 +92,7 @@ class _Layer:
         width = block.out.in_features
         scale = torch.ones(3 * width, device=block.out.weight.device)
         scale[:width] = (width // block.heads) ** -0.5
-        return cls(
-            block.heads, taken(block.norm1), taken(block.qkv, scale), taken(block.out), taken(block.norm2), taken(block.up), taken(block.down)
-        )
+        return cls(block.heads, taken(block.norm1), taken(block.qkv, scale), taken(block.out), taken(block.norm2), taken(block.up), taken(block.down))
 
     def __call__(self, x: Tensor, bias: Tensor | None) -> Tensor:
         """x: (b, n, width), changed in place; bias: (b or 1, 1, n) added to the scores, or None."""
@@ -108,16 +116,10 @@ class FastEcg:
         gain, _ = affine(encoder.norm)
         self.first = _Conv.of(encoder.first, encoder.norm, dtype, 1 / MILLIVOLTS)
         self.leads = (encoder.leads.weight.detach() * gain[:, None], encoder.leads.bias.detach() * gain)
-        self.stages = [
-            _Stage(
-                _Conv.of(s.conv1, s.norm1, dtype), _Conv.of(s.conv2, s.norm2, dtype),
-                None if isinstance(s.short, nn.Identity) else _Conv.of(s.short[0], s.short[1], dtype),
-            )
-            for s in encoder.stages
-        ]  # fmt: skip
+        self.stages = [_Stage.of(stage, dtype) for stage in encoder.stages if isinstance(stage, Residual)]
         self.patch = _Conv.of(encoder.patch, None, dtype)
         self.position = encoder.position.detach().to(dtype)
-        self.layers = [_Layer.of(block, dtype) for block in encoder.blocks]  # type: ignore[arg-type]
+        self.layers = [_Layer.of(block, dtype) for block in encoder.blocks if isinstance(block, Block)]
         self.last = (encoder.last.weight.detach().to(dtype), encoder.last.bias.detach().to(dtype))
 
     @torch.no_grad()
@@ -158,7 +160,7 @@ class FastEcg:
 
     def _bias(self, mask: Tensor, filled: int) -> Tensor | None:
         """(b or 1, 1, 1, filled): very low where a key is filling or was not heard; None where all were heard and nothing was filled."""
-        b, n = mask.shape
+        n = mask.shape[1]
         if bool(mask.all()):
             if filled == n:
                 return None
@@ -170,6 +172,7 @@ class FastEcg:
 
 def affine(norm: nn.BatchNorm1d) -> tuple[Tensor, Tensor]:
     """Gain and shift that a batch norm in eval mode multiplies and adds, (channels,) each."""
-    assert norm.running_mean is not None and norm.running_var is not None
+    assert norm.running_mean is not None
+    assert norm.running_var is not None
     gain = norm.weight.detach() / (norm.running_var + norm.eps).sqrt()
     return gain, norm.bias.detach() - norm.running_mean * gain

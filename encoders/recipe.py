@@ -38,7 +38,6 @@ class EncoderRecipe(Config):
     match_weight: float = Field(0.0, ge=0, description="ECG-text matching")
     label_smoothing: float = Field(0.02, ge=0, lt=0.5)
     dropout: float = Field(0.3, ge=0, lt=1, description="before the statement head")
-    mixup: float = Field(0.0, ge=0, description="Beta parameter of mixup between recordings; 0 is none")
     ema: float = Field(0.998, ge=0, lt=1)
 
     text: str = Field("small", description="'small': a transformer trained here; else a sentence-transformers or Hugging Face name or folder")

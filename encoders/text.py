@@ -37,7 +37,7 @@ class TextTower(nn.Module):
 
     @classmethod
     def small(cls, texts: Sequence[str], dim: int, width: int = 192, depth: int = 3, length: int = 96, vocabulary: int = 1500) -> TextTower:
-        """A BERT-type encoder with a word-piece vocabulary made from `texts`, weights random."""
+        """A BERT-type encoder with a vocabulary made from `texts`, weights random."""
         from transformers import BertConfig, BertModel
 
         tokenizer = train_tokenizer(texts, vocabulary)
@@ -120,15 +120,19 @@ def _transformer_folder(name: str) -> str:
 
 
 def train_tokenizer(texts: Sequence[str], vocabulary: int) -> Any:
-    """A word-piece tokenizer (lower case) learnt from texts, as a Hugging Face fast tokenizer."""
+    """A byte-pair tokenizer (lower case, "▁" where a word begins) learnt from texts, as a Hugging Face fast tokenizer.
+
+    The same texts give the same tokens on every run, which a stopped training relies on; the library's word-piece trainer goes through
+    its hash tables in random order and does not.
+    """
     from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
     from transformers import PreTrainedTokenizerFast
 
     special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
-    tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
+    tokenizer = Tokenizer(models.BPE(unk_token="[UNK]"))
     tokenizer.normalizer = normalizers.Sequence([normalizers.NFC(), normalizers.Lowercase()])
-    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    tokenizer.train_from_iterator(texts, trainers.WordPieceTrainer(vocab_size=vocabulary, special_tokens=special, show_progress=False))
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.BertPreTokenizer(), pre_tokenizers.Metaspace(prepend_scheme="always")])
+    tokenizer.train_from_iterator(texts, trainers.BpeTrainer(vocab_size=vocabulary, special_tokens=special, show_progress=False))
     cls_id, sep_id = tokenizer.token_to_id("[CLS]"), tokenizer.token_to_id("[SEP]")
     tokenizer.post_processor = processors.TemplateProcessing(
         single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B:1 [SEP]:1", special_tokens=[("[CLS]", cls_id), ("[SEP]", sep_id)]

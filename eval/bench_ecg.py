@@ -7,7 +7,7 @@ that is no product count as the encoder's overhead.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -58,15 +58,17 @@ def bench(root: Path, records: int, repeats: int, encoder: Path | None = None) -
     }  # fmt: skip
 
 
-def find_records(root: Path, records: int) -> list[Path]:
-    """The first readable 12-lead records of 10 s at 500 Hz; below records500/ where there is one.
+def find_records(source: Path | Iterable[Path], records: int) -> list[Path]:
+    """The first readable 12-lead records of 10 s at 500 Hz, of these files or below a folder (in its records500/ where there is one).
 
     Raises:
         DataError: there is none.
     """
-    inside = root / "records500" if (root / "records500").is_dir() else root
+    who = source if isinstance(source, Path) else "prepared records"
+    if isinstance(source, Path):
+        source = find_files([source / "records500" if (source / "records500").is_dir() else source])
     found: list[Path] = []
-    for path in find_files([inside]):
+    for path in source:
         if len(found) == records:
             break
         try:
@@ -76,7 +78,7 @@ def find_records(root: Path, records: int) -> list[Path]:
         if ecg is not None and ecg.fs == HZ and ecg.signal.shape[1] == HZ * SECONDS and ecg.present.all():
             found.append(path)
     if not found:
-        raise DataError(f"{root}: expected 12-lead WFDB records of 10 s at 500 Hz below this folder, found none; give PTB-XL's folder as --root")
+        raise DataError(f"{who}: expected 12-lead WFDB records of 10 s at 500 Hz, found none; give PTB-XL's folder as --root")
     return found
 
 
@@ -88,18 +90,22 @@ def read_and_clean(paths: list[Path]) -> FloatArray:
 
 def read_and_clean_by_lead(paths: list[Path]) -> npt.NDArray[np.float64]:
     """With wfdb and scipy: (n, 12, 1000) mV."""
+    return np.stack([by_lead(path)[1] for path in paths])
+
+
+def by_lead(path: Path) -> npt.NDArray[np.float64]:
+    """One record with wfdb and scipy: (2, 12, 1000) mV, at 100 Hz with its baseline and without."""
     import wfdb
 
     up, down = ratio(HZ, RATE)
     window = low_pass(up, down, HZ)
     high_pass = scipy.signal.butter(BASELINE_ORDER, BASELINE_HZ, "highpass", fs=RATE, output="sos")
-    out = np.empty((len(paths), len(LEADS), round(RATE * SECONDS)))
-    for i, path in enumerate(paths):
-        record: Any = wfdb.rdrecord(str(path.with_suffix("")))
-        for name, lead in zip(record.sig_name, record.p_signal.T, strict=True):
-            if lead_of(name) in LEADS:
-                at_rate = scipy.signal.resample_poly(lead, up, down, window=window, padtype="edge")
-                out[i, LEADS.index(lead_of(name) or "")] = scipy.signal.sosfiltfilt(high_pass, at_rate, padlen=int(RATE))
+    out = np.empty((2, len(LEADS), round(RATE * SECONDS)))
+    record: Any = wfdb.rdrecord(str(path.with_suffix("")))
+    for name, lead in zip(record.sig_name, record.p_signal.T, strict=True):
+        row = LEADS.index(lead_of(name) or name)
+        out[0, row] = scipy.signal.resample_poly(lead, up, down, window=window, padtype="edge")
+        out[1, row] = scipy.signal.sosfiltfilt(high_pass, out[0, row], padlen=int(RATE))
     return out
 
 

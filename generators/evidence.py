@@ -73,7 +73,7 @@ class EvidenceModel:
             logits = _logit(head) * self.alone_weight[0] + self.alone_shift
         else:
             logits = _logit(head) * self.weights[0] + _evidence(votes, self.priors) * self.weights[1] + self.shift
-        return (1 / (1 + np.exp(-logits))).astype(np.float32)
+        return (0.5 + 0.5 * np.tanh(logits / 2)).astype(np.float32)
 
     def decide(self, probabilities: FloatArray, retrieved: bool = True) -> npt.NDArray[np.bool_]:
         """(b, 71) bool: at or above its threshold, and of two statements that exclude each other the likelier (measured against its
@@ -130,9 +130,12 @@ def _evidence(votes: FloatArray, priors: FloatArray) -> npt.NDArray[np.float64]:
 
 
 def _calibrate(inputs: npt.NDArray[np.float64], labels: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Logistic regression with weights that all statements share and a shift each. inputs: (n, 71, m). Returns (m,), (71,)."""
+    """Logistic regression with weights that all statements share and a shift each. inputs: (n, 71, m). Returns (m,), (71,).
+
+    An input whose weight would be negative is left out, and the rest fitted without it.
+    """
     x, y = torch.from_numpy(inputs), torch.from_numpy(labels).double()
-    weights = torch.full((x.shape[2],), 1 / x.shape[2], dtype=torch.float64, requires_grad=True)
+    weights = torch.full((x.shape[2],), 1 / max(1, x.shape[2]), dtype=torch.float64, requires_grad=True)
     shift = torch.zeros(x.shape[1], dtype=torch.float64, requires_grad=True)
     optimizer = torch.optim.LBFGS([weights, shift], max_iter=100, line_search_fn="strong_wolfe")
 
@@ -143,7 +146,12 @@ def _calibrate(inputs: npt.NDArray[np.float64], labels: FloatArray) -> tuple[Flo
         return loss
 
     optimizer.step(closure)  # type: ignore[no-untyped-call]
-    return weights.detach().clamp_min(0).float().numpy(), shift.detach().float().numpy()
+    out = weights.detach().float().numpy()
+    if (out < 0).any():
+        kept, without = _calibrate(inputs[..., out >= 0], labels)
+        out[out >= 0], out[out < 0] = kept, 0.0
+        return out, without
+    return out, shift.detach().float().numpy()
 
 
 def _exclusive(known: npt.NDArray[np.bool_], expected: float = 4.0) -> npt.NDArray[np.bool_]:

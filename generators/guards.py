@@ -3,7 +3,7 @@
 Every sentence is read back with the statement catalogue and tied to its evidence: the calibrated probability of what it states, the
 retrieved cases that state the same, the measurement that agrees. Then it is
   supported      its statement is a finding of this study, and a retrieved case, a measurement or a probability of a half stands behind it
-  uncertain      likelier than half its threshold, or nothing measures it but retrieved cases say it
+  uncertain      just under its threshold, or nothing measures it but retrieved cases say it
   contradicted   none of that, or a measurement speaks against it: taken out of the report and listed with the reason
 Findings that the text forgot are added in the catalogue's words, and comparisons with an earlier recording go where none was given.
 """
@@ -22,6 +22,9 @@ from regen.generators.rules import denies, supports
 from regen.study import Evidence, Finding, Hit, Sentence
 
 _ORDER = {code: (GROUPS.index(s.group), i) for i, (code, s) in enumerate(BY_CODE.items())}
+_NEAR = 0.8
+"""Share of its threshold from which a statement that retrieved cases make is kept as uncertain."""
+_NOTHING = "nothing retrieved or measured says so"
 _SHOWN = 5
 """Cases listed behind a sentence, nearest first."""
 
@@ -55,7 +58,7 @@ def guard(text: str, basis: Basis) -> tuple[list[Sentence], list[Sentence], list
     seen: set[str] = set()
     for part in split_sentences(text):
         if compares(part) and not basis.priors:
-            dropped.append(Sentence(part, "contradicted", measured="compares with an earlier recording, and none was given"))
+            dropped.append(Sentence(part, "contradicted", reason="compares with an earlier recording, and none was given"))
             continue
         judged = judge(part, basis)
         codes = {code for code, _ in states(part)}
@@ -82,7 +85,7 @@ def judge(part: str, basis: Basis) -> Sentence:
     if not verdicts:
         same = tuple(Evidence(h.study_id, h.score) for h in basis.hits if part in h.report)[:_SHOWN]
         return Sentence(
-            part, "uncertain" if same else "contradicted", evidence=same, measured=None if same else "nothing retrieved or measured says so"
+            part, "uncertain" if same else "contradicted", evidence=same, reason=None if same else _NOTHING
         )
     rank = {"contradicted": 0, "uncertain": 1, "supported": 2}
     return min(verdicts, key=lambda v: rank[v.status])
@@ -92,21 +95,23 @@ def _judge_statement(part: str, code: str, said: str, basis: Basis) -> Sentence:
     finding = basis.findings.get(code)
     against = denies(code, basis.measured)
     if against and said != "absent":
-        return Sentence(part, "contradicted", code, finding.probability if finding else None, measured=against)
+        return Sentence(part, "contradicted", code, finding.probability if finding else None, reason=against)
     behind = supports(code, basis.measured)
     cases = basis.cases(code)
     if finding is None:
         status = "supported" if behind and cases else "uncertain" if behind or cases else "contradicted"
-        return Sentence(part, status, code, None, cases, behind or (None if cases else "nothing retrieved or measured says so"))
+        return Sentence(part, status, code, None, cases, behind, None if behind or cases else _NOTHING)
     if said == "absent":
         status = "contradicted" if code in basis.positive else "supported"
-        return Sentence(part, status, code, 1 - finding.probability, (), behind)
+        reason = f"probability {finding.probability:.2f} that it is there" if status == "contradicted" else None
+        return Sentence(part, status, code, round(1 - finding.probability, 5), (), behind, reason)
     if code in basis.positive:
         status = "supported" if cases or behind or finding.probability >= 0.5 else "uncertain"
         return Sentence(part, status, code, finding.probability, cases, behind)
-    near = finding.probability >= finding.threshold / 2 and cases
-    why = behind if near else f"probability {finding.probability:.2f}, under the threshold of {finding.threshold:.2f}"
-    return Sentence(part, "uncertain" if near else "contradicted", code, finding.probability, cases, why)
+    if finding.probability >= _NEAR * finding.threshold and cases:
+        return Sentence(part, "uncertain", code, finding.probability, cases, behind)
+    reason = f"probability {finding.probability:.2f}, under the threshold of {finding.threshold:.2f}"
+    return Sentence(part, "contradicted", code, finding.probability, cases, behind, reason)
 
 
 def _complete(code: str, basis: Basis) -> Sentence | None:

@@ -17,6 +17,8 @@ from regen.errors import ConfigError, MissingExtraError, did_you_mean
 from regen.study import FloatArray
 
 Ids = npt.NDArray[np.int64]
+_GPU_MOST = 2048
+"""Neighbours that FAISS finds on a GPU at once; for more the CPU is asked."""
 
 
 class Backend(Protocol):
@@ -44,7 +46,7 @@ class FaissBackend:
         room = min(total, k + min(64, max((len(b) for b in banned), default=0)))
         if room == 0:
             return _nothing(len(queries), k)
-        scores, ids = self._batch.search(queries, room)
+        scores, ids = (self._batch if room <= _GPU_MOST else self._index).search(queries, room)
         out_ids, out_scores = _nothing(len(queries), k)
         for i, forbidden in enumerate(banned):
             keep = ~np.isin(ids[i], forbidden) & (ids[i] >= 0)

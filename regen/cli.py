@@ -23,6 +23,8 @@ Device = Annotated[str, typer.Option(help="cpu, cuda, or auto for whichever is t
 Force = Annotated[bool, typer.Option("--force", help="replace an output that exists")]
 Threads = Annotated[int, typer.Option(help="CPU threads of torch; 0 leaves torch's own choice", min=0)]
 _state = {"debug": False}
+_STOPPED = 130
+"""Exit code after Ctrl-C."""
 
 
 def _print_version(wanted: bool) -> None:
@@ -130,18 +132,16 @@ def main(arguments: list[str] | None = None) -> None:
             raise
         sys.stderr.write(f"regen: {error}\n")
         sys.exit(2)
-    except typer.Abort:
-        sys.stderr.write("regen: stopped; what was begun can be resumed by the same command\n")
-        sys.exit(130)
-    except KeyboardInterrupt:
-        sys.stderr.write("regen: stopped; what was begun can be resumed by the same command\n")
-        sys.exit(130)
+    except (typer.Abort, KeyboardInterrupt):
+        code = _STOPPED
     except Exception as error:
         if hasattr(error, "exit_code") and hasattr(error, "format_message"):
             text = error.format_message()
             sys.stderr.write(text + "\n" if text.startswith("Usage:") else f"regen: {text}\n")
             sys.exit(error.exit_code)
         raise
+    if code == _STOPPED:
+        sys.stderr.write("regen: stopped; nothing half-done was left, the same command starts again or goes on where a training stopped\n")
     sys.exit(code if isinstance(code, int) else 0)
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -33,3 +34,69 @@ def report(
     from regen.evaluating import evaluate
 
     evaluate(studies, split, bundle, random_init, drafts or [], language, out, device, seed, force)
+
+
+@bench_app.callback()
+def _bench() -> None:
+    pass
+
+
+@bench_app.command("ecg")
+def bench_ecg(
+    root: Annotated[Path, typer.Option(help="a folder of WFDB records: 12 leads, 10 s, 500 Hz (PTB-XL)")],
+    records: Annotated[int, typer.Option(help="how many are read", min=1)] = 256,
+    repeats: Annotated[int, typer.Option(help="rounds; product and peer take turns in each", min=1)] = 7,
+    encoder: Annotated[Path | None, typer.Option(help="an encoder folder; by default the starter's shape with random weights")] = None,
+    threads: Annotated[int, typer.Option(help="CPU threads of torch; 0 leaves torch's own choice", min=0)] = 0,
+    out: Annotated[Path | None, typer.Option(help="also write every figure as JSON")] = None,
+    force: Annotated[bool, typer.Option("--force", help="replace an output that exists")] = False,
+) -> None:
+    """Reading, cleaning, encoding against wfdb, scipy and plain matrix products. Example: regen bench ecg --root ptb-xl --records 256"""
+    from regen.eval import bench_ecg as ecg
+
+    _prepare(out, force, threads)
+    result = ecg.bench(root, records, repeats, encoder)
+    _show(result, ecg.lines(result), out)
+
+
+@bench_app.command("draft")
+def bench_draft(
+    root: Annotated[Path | None, typer.Option(help="a folder of WFDB records: 12 leads, 10 s, 500 Hz (PTB-XL)")] = None,
+    studies: Annotated[Path | None, typer.Option(help="instead: a prepared folder whose WFDB records are still in their place")] = None,
+    split: Annotated[str, typer.Option(help="with --studies: train, val or test")] = "test",
+    bundle: Annotated[str, typer.Option(help="a bundle's folder, a hub id, or 'starter'")] = "starter",
+    records: Annotated[int, typer.Option(help="how many are drafted", min=1)] = 300,
+    repeats: Annotated[int, typer.Option(help="rounds; product and peer take turns in each", min=1)] = 3,
+    memory: Annotated[bool, typer.Option("--memory/--no-memory", help="also measure peak memory at 100 and 300 studies")] = True,
+    threads: Annotated[int, typer.Option(help="CPU threads of torch; 0 leaves torch's own choice", min=0)] = 0,
+    out: Annotated[Path | None, typer.Option(help="also write every figure as JSON")] = None,
+    force: Annotated[bool, typer.Option("--force", help="replace an output that exists")] = False,
+) -> None:
+    """Drafting against the same bundle with stock parts, study by study. Example: regen bench draft --root ptb-xl --bundle bundle"""
+    from regen import benchmarks
+
+    _prepare(out, force, threads)
+    result = benchmarks.bench(benchmarks.find_cases(root, studies, split, records), bundle, repeats, memory)
+    _show(result, benchmarks.lines(result), out)
+
+
+def _prepare(out: Path | None, force: bool, threads: int) -> None:
+    from regen.artifact import check_free_file
+
+    if out is not None:
+        check_free_file(out, force)
+    if threads:
+        from regen.pipeline import set_threads
+
+        set_threads(threads)
+
+
+def _show(result: dict[str, Any], lines: Iterable[str], out: Path | None) -> None:
+    import json
+
+    from regen.artifact import write_text
+
+    for text in lines:
+        typer.echo(text)
+    if out is not None:
+        write_text(out, json.dumps(result, indent=1) + "\n")

@@ -11,8 +11,8 @@ import polars as pl
 
 from regen.artifact import check_free_file, write_text
 from regen.batch import prepared_studies, read_drafts
-from regen.data_prep.prepared import Prepared
-from regen.errors import ConfigError, DataError
+from regen.data_prep.prepared import SPLITS, Prepared
+from regen.errors import ConfigError, DataError, did_you_mean
 from regen.eval.baselines import floors, look
 from regen.eval.predictions import Predictions, References, misread
 from regen.eval.report_table import Table, table
@@ -30,6 +30,8 @@ def evaluate(
     random_init: a bundle whose encoder was aligned without pre-training; drafts: files of other systems, scored beside it.
 
     Raises:
+        ConfigError: a split that is none, or the training split.
+        ArtifactError: `out` exists without force, or a bundle or the prepared folder is damaged.
         DataError: no reported recordings in the split, or drafts of other studies.
     """
     check_split(split)
@@ -77,6 +79,8 @@ def _print(made: Table, unread: int) -> None:
 
 
 def check_split(split: str) -> None:
-    """Raises ConfigError for a split that nobody should score by mistake."""
+    """Raises ConfigError for a split that is none, or that nobody should score by mistake."""
+    if split not in SPLITS:
+        raise ConfigError(f"--split: expected val or test, got {split!r}{did_you_mean(split, SPLITS)}")
     if split == "train":
         raise ConfigError("--split train: the index holds those studies; expected val or test")

@@ -196,7 +196,7 @@ def _sentences(case: int, draft: Draft) -> str:
 def _sentence(case: int, sentence: Sentence, places: dict[str, int], dropped: bool = False) -> str:
     status = "dropped" if dropped else _STATUS.get(sentence.status, "uncertain")
     text = f"<del>{escape(sentence.text)}</del>" if dropped else escape(sentence.text)
-    reason = sentence.measured or "the findings contradict it"
+    reason = sentence.reason or "the findings contradict it"
     why = [f"<strong>{escape(reason[:1].upper() + reason[1:])}</strong>"] if dropped else []
     if sentence.finding:
         why.append(f'<span class="code">{escape(sentence.finding)}</span>')

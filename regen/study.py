@@ -128,6 +128,8 @@ class Sentence:
     evidence: tuple[Evidence, ...] = ()
     measured: str | None = None
     """The measurement that supports it ('frontal axis -52 degrees'), where one does."""
+    reason: str | None = None
+    """Why a contradicted sentence was taken out."""
 
 
 @dataclass(frozen=True, slots=True)

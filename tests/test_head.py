@@ -109,6 +109,23 @@ def test_calibration_ignores_uncoded_studies_and_never_weighs_against_a_reading(
     assert bool(torch.isfinite(head.shift).all() and torch.isfinite(head.thresholds).all())
 
 
+def test_a_reading_that_misleads_is_left_out(rng: np.random.Generator) -> None:
+    """Not weighed against, and the shifts are those that fit without it."""
+    plain, features, nothing, labels = overconfident(rng, 300)
+    head = StatementHead(6, features=N)
+    head.learned.load_state_dict(plain.learned.state_dict())
+    with torch.no_grad():
+        head.measured.weight.copy_(torch.eye(N))
+        head.measured.bias.zero_()
+        head.scale.low.fill_(-9.0)
+        head.scale.high.fill_(9.0)
+    calibrate(head, features, torch.from_numpy((0.5 - labels + rng.normal(0, 1, labels.shape)).astype(np.float32)), labels)
+    calibrate(plain, features, nothing, labels)
+    assert float(head.mix[1]) == 0.0
+    torch.testing.assert_close(head.mix[0], plain.mix[0], atol=1e-3, rtol=0)
+    torch.testing.assert_close(head.shift, plain.shift, atol=1e-3, rtol=0)
+
+
 def thresholds_by_loops(probabilities: Doubles, labels: FloatArray, pull: float) -> list[float]:
     grid = [0.1 + 0.01 * i for i in range(51)]
 

@@ -56,7 +56,7 @@ def draft_of(study: Study, **changes: object) -> Draft:
         Sentence("Sinus rhythm.", "supported", "SR", 0.97, (Evidence("case-a", 0.91),), "heart rate 61 /min"),
         Sentence("Possible ST depression.", "uncertain", "STD_", 0.24, (Evidence("case-c", 0.7),)),
     )
-    gone = (Sentence("Unchanged since 2019.", "contradicted", measured="compares with an earlier recording, and none was given"),)
+    gone = (Sentence("Unchanged since 2019.", "contradicted", reason="compares with an earlier recording, and none was given"),)
     findings = (
         Finding("SR", "Sinus rhythm", 0.97, 0.4, True),
         Finding("STD_", "ST depression", 0.24, 0.3, False),
@@ -246,7 +246,7 @@ def test_hostile_text_stays_text(tmp_path: Path) -> None:
     )
     draft = draft_of(
         study, report=HOSTILE, sentences=(Sentence(HOSTILE, HOSTILE, HOSTILE, 0.5, (Evidence(HOSTILE, 0.9),), HOSTILE),),
-        dropped=(Sentence(HOSTILE, "contradicted", measured=HOSTILE),), findings=(Finding(HOSTILE, HOSTILE, 0.6, 0.5, True),),
+        dropped=(Sentence(HOSTILE, "contradicted", reason=HOSTILE),), findings=(Finding(HOSTILE, HOSTILE, 0.6, 0.5, True),),
         neighbours=(Hit(HOSTILE, 0.9, HOSTILE, language=HOSTILE, allowed=HOSTILE),), flags=(HOSTILE,), bundle=HOSTILE, timing_ms={HOSTILE: 1.0},
         disclaimer=HOSTILE,
     )  # fmt: skip

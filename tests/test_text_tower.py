@@ -55,6 +55,21 @@ def test_the_small_tower_ignores_padding() -> None:
     assert mask.sum(1).tolist() == [len(tower.tokenizer(text)["input_ids"]) for text in REPORTS]
 
 
+def test_the_same_texts_give_the_same_tokens() -> None:
+    """A run that was killed makes its tokenizer anew; another vocabulary would not fit the weights of its checkpoint."""
+    first = train_tokenizer(REPORTS, 120).get_vocab()
+    assert all(train_tokenizer(REPORTS, 120).get_vocab() == first for _ in range(5))
+
+
+def test_words_that_the_tower_never_saw_are_unknown_and_nothing_breaks() -> None:
+    tower = TextTower.small(REPORTS, dim=16, width=32, depth=1, vocabulary=200).eval()
+    with torch.no_grad():
+        out = tower(["", "漢字", "SINUS rhythm", "sinus rhythm"])
+    assert bool(torch.isfinite(out).all())
+    torch.testing.assert_close(out[2], out[3])
+    assert not torch.equal(out[1], out[3])
+
+
 def test_a_report_longer_than_the_tower_reads_is_cut() -> None:
     tower = TextTower.small(REPORTS, dim=16, width=32, depth=1, length=12, vocabulary=200).eval()
     states, _ = tower.tokens([" ".join(REPORTS) * 9])

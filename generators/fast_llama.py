@@ -1,0 +1,187 @@
+"""A Llama for drafting on a CPU: the same function as transformers' `LlamaForCausalLM`, greedy, several times as fast in batches.
+
+    fast = FastLlama.of(model)                               None where the model is no plain Llama on a CPU
+    ids = fast.greedy(inputs, mask, longest=128, end=2)      one list of token ids a row
+
+A copy of the weights, made once: norms folded into the products after them, query, key, value and the rotary half of query and key in one
+product, gate and up in one. The cache is allocated once, prompts are read in groups of like length, and keys are filled up to a multiple of
+32, because the CPU's softmax loses a factor on odd widths. Products run in the model's number format; what is summed up between the
+layers, and the logits, stay in float32, so that bfloat16 changes as few words as it can.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+_ROUND = 32
+"""Keys are filled up to a multiple of this."""
+_GROUP = 16
+"""Rows whose prompts are read together."""
+_LEAVE = 0.25
+"""Finished rows are taken out of the batch when they are this share of it."""
+_NEVER = -1e4
+
+
+class FastLlama:
+    """See the module. Only for use: no gradients, and it does not follow the model when that is trained further."""
+
+    def __init__(self, model: Any) -> None:
+        config = model.config
+        self.device, self.dtype = model.device, model.dtype
+        self.heads = int(config.num_attention_heads)
+        self.width = int(config.hidden_size)
+        self.eps = float(config.rms_norm_eps)
+        self.embed = model.get_input_embeddings()
+        self.frequencies = model.model.rotary_emb.inv_freq.float()
+        self.layers = [self._folded(layer) for layer in model.model.layers]
+        self.words = (model.lm_head.weight.detach().float() * model.model.norm.weight.detach().float()).contiguous()
+
+    @classmethod
+    def of(cls, model: Any) -> FastLlama | None:
+        """The copy, or None where it would not be the same function: another architecture, another device, grouped keys, biases."""
+        config = model.config
+        plain = type(model).__name__ == "LlamaForCausalLM" and model.device.type == "cpu" and config.hidden_act == "silu"
+        if not plain or config.num_key_value_heads != config.num_attention_heads or config.attention_bias or config.mlp_bias:
+            return None
+        rope = getattr(model.model, "rotary_emb", None)
+        if getattr(rope, "rope_type", "") != "default" or config.head_dim * config.num_attention_heads != config.hidden_size:
+            return None
+        return cls(model)
+
+    def get_input_embeddings(self) -> Any:
+        return self.embed
+
+    def _folded(self, layer: Any) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """(5 * width, width) query, key, their rotary halves and value; output; (2 * inner, width) gate and up; down."""
+        attention, mlp = layer.self_attn, layer.mlp
+        first, second = (norm.weight.detach().float() for norm in (layer.input_layernorm, layer.post_attention_layernorm))
+        query = attention.q_proj.weight.detach().float() * (self.width // self.heads) ** -0.5
+        key, value = attention.k_proj.weight.detach().float(), attention.v_proj.weight.detach().float()
+        together = torch.cat([query, key, self._turned(query), self._turned(key), value]) * first
+        inner = torch.cat([mlp.gate_proj.weight.detach().float(), mlp.up_proj.weight.detach().float()]) * second
+        out, down = attention.o_proj.weight.detach(), mlp.down_proj.weight.detach()
+        return together.to(self.dtype), out.to(self.dtype).contiguous(), inner.to(self.dtype), down.to(self.dtype).contiguous()
+
+    def _turned(self, weight: Tensor) -> Tensor:
+        """Rows of a query or key projection so that it gives [-second half, first half] of every head."""
+        low, high = weight.view(self.heads, 2, -1, weight.shape[1]).unbind(1)
+        return torch.stack([-high, low], 1).reshape(weight.shape)
+
+    @torch.inference_mode()
+    def greedy(self, inputs: Tensor, mask: Tensor, longest: int, end: int) -> list[list[int]]:
+        """The likeliest token again and again, up to `longest` of them or until `end`, which is left out.
+
+        inputs: (b, n, width) prompts, filled up on the left; mask: (b, n), 1 where a token is there.
+        """
+        rows = len(inputs)
+        prompt = _up(inputs.shape[1])
+        inputs = F.pad(inputs, (0, 0, prompt - inputs.shape[1], 0)).float()
+        mask = F.pad(mask, (prompt - mask.shape[1], 0)).bool()
+        cache = self._cache(rows, prompt + _up(longest))
+        cache[:, :, :, :, :prompt] = 0
+        last = self._read(inputs, mask, cache)
+        bias = torch.full((rows, 1, 1, cache.shape[4]), _NEVER, dtype=self.dtype)
+        bias[..., :prompt].masked_fill_(mask[:, None, None], 0.0)
+        at = mask.sum(1)
+        out: list[list[int]] = [[] for _ in range(rows)]
+        alive = list(range(rows))
+        done = torch.zeros(rows, dtype=torch.bool)
+        for step in range(longest):
+            token = self._likeliest(last)
+            done |= token == end
+            for row, value, ended in zip(alive, token.tolist(), done.tolist(), strict=True):
+                if not ended:
+                    out[row].append(value)
+            finished = int(done.sum())
+            if finished == len(alive) or step + 1 == longest:
+                break
+            if finished > _LEAVE * len(alive):
+                keep = torch.nonzero(~done)[:, 0]
+                cache = self._keep(cache, keep, prompt + step)
+                alive = [alive[i] for i in keep.tolist()]
+                bias, at, token, done = bias[keep], at[keep], token[keep], done[keep]
+            here = prompt + step
+            if here % _ROUND == 0:
+                cache[:, :, :, :, here : here + _ROUND] = 0
+            bias[..., here] = 0.0
+            last = self._step(self.embed(token).float()[:, None], at, cache, here, bias)
+            at = at + 1
+        return out
+
+    def _cache(self, rows: int, room: int) -> Tensor:
+        """(layers, 2, rows, heads, room, head width): keys and values."""
+        return torch.empty(len(self.layers), 2, rows, self.heads, room, self.width // self.heads, dtype=self.dtype)
+
+    def _keep(self, cache: Tensor, keep: Tensor, used: int) -> Tensor:
+        """A cache of these rows alone."""
+        out = self._cache(len(keep), cache.shape[4])
+        filled = _up(used)
+        out[:, :, :, :, :filled] = cache[:, :, keep, :, :filled]
+        return out
+
+    def _read(self, inputs: Tensor, mask: Tensor, cache: Tensor) -> Tensor:
+        """Prompts, (b, n, width), into the cache. Returns the state after the last token, (b, 1, width). Rows of like length go together."""
+        last = inputs.new_empty(len(inputs), 1, self.width)
+        lengths = mask.sum(1)
+        for rows in torch.argsort(lengths).split(_GROUP):
+            n = _up(int(lengths[rows].max()))
+            there = mask[rows, -n:]
+            seen = there[:, None, None, :] & torch.ones(n, n, dtype=torch.bool).tril()
+            bias = torch.full(seen.shape, _NEVER, dtype=self.dtype).masked_fill_(seen, 0.0)
+            x = inputs[rows, -n:]
+            turn = self._rotation((there.cumsum(1) - 1).clamp_min(0))
+            for depth, weights in enumerate(self.layers):
+                query, key, value = self._heads(x, weights[0], turn)
+                cache[depth, 0, rows, :, mask.shape[1] - n : mask.shape[1]] = key
+                cache[depth, 1, rows, :, mask.shape[1] - n : mask.shape[1]] = value
+                if depth + 1 == len(self.layers):
+                    x, query, bias = x[:, -1:].contiguous(), query[:, :, -1:], bias[:, :, -1:]
+                x = self._mixed(x, F.scaled_dot_product_attention(query, key, value, attn_mask=bias, scale=1.0), weights)
+            last[rows] = x
+        return last
+
+    def _step(self, x: Tensor, at: Tensor, cache: Tensor, here: int, bias: Tensor) -> Tensor:
+        """One token a row. x: (b, 1, width); at: (b,) its position in the row; here: its column in the cache. Returns (b, 1, width)."""
+        filled = _up(here + 1)
+        turn = self._rotation(at[:, None])
+        for depth, weights in enumerate(self.layers):
+            query, key, value = self._heads(x, weights[0], turn)
+            cache[depth, 0, :, :, here] = key[:, :, 0]
+            cache[depth, 1, :, :, here] = value[:, :, 0]
+            keys, values = cache[depth, 0, :, :, :filled], cache[depth, 1, :, :, :filled]
+            x = self._mixed(x, F.scaled_dot_product_attention(query, keys, values, attn_mask=bias[..., :filled], scale=1.0), weights)
+        return x
+
+    def _rotation(self, at: Tensor) -> tuple[Tensor, Tensor]:
+        """Cosine and sine of the rotary positions. at: (b, n). Returns (b, n, 1, 1, head width) twice."""
+        angle = (at[..., None].float() * self.frequencies).repeat(1, 1, 2)[:, :, None, None]
+        return angle.cos().to(self.dtype), angle.sin().to(self.dtype)
+
+    def _heads(self, x: Tensor, together: Tensor, turn: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries, keys, values, (b, heads, n, head width)."""
+        parts = F.linear(self._normed(x), together).view(*x.shape[:2], 5, self.heads, -1)
+        turned = (parts[:, :, :2] * turn[0]).addcmul_(parts[:, :, 2:4], turn[1])
+        return turned[:, :, 0].transpose(1, 2), turned[:, :, 1].transpose(1, 2), parts[:, :, 4].transpose(1, 2)
+
+    def _mixed(self, x: Tensor, attended: Tensor, weights: tuple[Tensor, Tensor, Tensor, Tensor]) -> Tensor:
+        """The rest of a block after attention. x: (b, n, width) float32, attended: (b, heads, n, head width)."""
+        x = x + F.linear(attended.transpose(1, 2).reshape(x.shape), weights[1])
+        gate, up = F.linear(self._normed(x), weights[2]).chunk(2, -1)
+        return x.add_(F.linear(F.silu(gate).mul_(up), weights[3]))
+
+    def _normed(self, x: Tensor) -> Tensor:
+        """Root mean square norm without its gain, (b, n, width) float32 -> the model's format."""
+        return (x * torch.rsqrt(x.square().mean(-1, keepdim=True) + self.eps)).to(self.dtype)
+
+    def _likeliest(self, x: Tensor) -> Tensor:
+        """(b, 1, width) -> (b,) token ids."""
+        x = x[:, 0]
+        return F.linear(x * torch.rsqrt(x.square().mean(-1, keepdim=True) + self.eps), self.words).argmax(-1)
+
+
+def _up(n: int) -> int:
+    return -(-n // _ROUND) * _ROUND

@@ -1,0 +1,180 @@
+"""Guards: a draft claims what it can show, with cases that really say so, and nothing else."""
+
+from __future__ import annotations
+
+import pytest
+
+from regen.data_prep.coding import sentence
+from regen.data_prep.statements import BY_CODE, CODES
+from regen.generators.guards import Basis, guard, judge
+from regen.generators.prompt import states
+from regen.study import Finding, Hit
+
+
+def basis(
+    positive: dict[str, float], others: dict[str, float] | None = None, hits: tuple[Hit, ...] = (), measured: dict[str, float] | None = None,
+    priors: bool = False, language: str = "en",
+) -> Basis:  # fmt: skip
+    """Findings with threshold 0.4: `positive` as said, `others` with a probability of their own, the rest at 0.01."""
+    findings = {}
+    for code in CODES:
+        probability = positive.get(code, (others or {}).get(code, 0.01))
+        findings[code] = Finding(code, BY_CODE[code].label, probability, 0.4, code in positive)
+    return Basis(findings, frozenset(positive), measured or {}, hits, priors, language)
+
+
+def hit(study: str, score: float, report: str, *codes: str) -> Hit:
+    return Hit(study, score, report, dict.fromkeys(codes, 1.0))
+
+
+NORMAL = hit("n1", 0.9, "Sinus rhythm. Normal ECG.", "SR", "NORM")
+BLOCKED = hit("b1", 0.8, "Sinus rhythm. Complete left bundle branch block.", "SR", "CLBBB")
+
+
+def test_a_finding_with_a_case_behind_it_is_supported() -> None:
+    kept, dropped, flags = guard("Sinus rhythm. Normal ECG.", basis({"SR": 0.45, "NORM": 0.9}, hits=(BLOCKED, NORMAL)))
+    assert [(s.text, s.status, s.finding, s.probability) for s in kept] == [
+        ("Sinus rhythm.", "supported", "SR", 0.45), ("Normal ECG.", "supported", "NORM", 0.9),
+    ]  # fmt: skip
+    assert [e.study_id for e in kept[0].evidence] == ["n1", "b1"], "nearest first"
+    assert [e.study_id for e in kept[1].evidence] == ["n1"]
+    assert (dropped, flags) == ([], [])
+
+
+def test_a_probability_of_a_half_supports_without_a_case_and_less_is_uncertain() -> None:
+    strong, weak = (guard("Normal ECG.", basis({"NORM": p}))[0][0] for p in (0.5, 0.49))
+    assert (strong.status, weak.status) == ("supported", "uncertain")
+    assert strong.evidence == weak.evidence == ()
+
+
+def test_a_measurement_supports_in_words() -> None:
+    (said,), _, _ = guard("Sinus bradycardia.", basis({"SBRAD": 0.45}, measured={"heart_rate": 48.0}))
+    assert (said.status, said.measured) == ("supported", "heart rate 48 /min")
+
+
+def test_near_the_threshold_and_stated_by_a_case_is_uncertain() -> None:
+    said = judge("Complete left bundle branch block.", basis({"SR": 0.9}, {"CLBBB": 0.33}, (BLOCKED,)))
+    assert (said.status, [e.study_id for e in said.evidence]) == ("uncertain", ["b1"])
+
+
+@pytest.mark.parametrize(("probability", "hits"), [(0.19, (BLOCKED,)), (0.3, (NORMAL,)), (0.01, ())])
+def test_what_nothing_holds_is_contradicted_dropped_and_noted(probability: float, hits: tuple[Hit, ...]) -> None:
+    kept, dropped, flags = guard("Sinus rhythm. Complete left bundle branch block.", basis({"SR": 0.9}, {"CLBBB": probability}, hits))
+    assert [s.text for s in kept] == ["Sinus rhythm."]
+    assert [(s.text, s.status, s.finding) for s in dropped] == [("Complete left bundle branch block.", "contradicted", "CLBBB")]
+    assert dropped[0].reason == f"probability {probability:.2f}, under the threshold of 0.40"
+    assert flags == ["sentences_dropped"]
+
+
+def test_a_measurement_contradicts_even_a_finding() -> None:
+    kept, dropped, flags = guard("Sinus bradycardia.", basis({"SBRAD": 0.9}, hits=(hit("s", 0.9, "", "SBRAD"),), measured={"heart_rate": 96.0}))
+    assert kept == []
+    assert (dropped[0].status, dropped[0].reason, dropped[0].probability) == ("contradicted", "heart rate 96 /min", 0.9)
+    assert flags == ["unstated:SBRAD", "sentences_dropped"]
+
+
+def test_an_axis_is_held_against_the_measured_axis_and_the_cases() -> None:
+    left = hit("l", 0.7, "Left axis deviation.")
+    for axis, hits, status in (
+        (-50.0, (left,), "supported"),
+        (-50.0, (), "uncertain"),
+        (None, (left,), "uncertain"),
+        (80.0, (left,), "contradicted"),
+    ):
+        measured = {} if axis is None else {"axis": axis}
+        said = judge("Left axis deviation.", basis({"SR": 0.9}, hits=hits, measured=measured))
+        assert said.status == status, (axis, hits)
+        assert said.probability is None
+        if status != "contradicted":
+            assert [e.study_id for e in said.evidence] == [h.study_id for h in hits]
+
+
+def test_denying_what_is_not_there_is_supported_and_what_is_there_contradicted() -> None:
+    absent = judge("No left ventricular hypertrophy.", basis({"SR": 0.9}, {"LVH": 0.05}))
+    assert (absent.status, absent.finding, absent.probability) == ("supported", "LVH", pytest.approx(0.95))
+    kept, dropped, flags = guard("No left ventricular hypertrophy.", basis({"LVH": 0.8}))
+    assert [s.text for s in dropped] == ["No left ventricular hypertrophy."]
+    assert [states(s.text) for s in kept] == [[("LVH", "uncertain")]], "the finding is added in its place, doubted because no case states it"
+    assert flags == ["completed:LVH", "sentences_dropped"]
+
+
+def test_a_case_that_denies_a_statement_is_no_evidence_for_it() -> None:
+    denying = hit("d", 0.95, "No left axis deviation. No LVH.")
+    stating = hit("s", 0.5, "Left axis deviation. Left ventricular hypertrophy.", "LVH")
+    said, _, _ = guard("Left axis deviation. Left ventricular hypertrophy.", basis({"LVH": 0.9}, hits=(denying, stating), measured={"axis": -45.0}))
+    assert [[e.study_id for e in s.evidence] for s in said] == [["s"], ["s"]]
+
+
+def test_evidence_is_the_five_nearest_that_state_it() -> None:
+    hits = tuple(hit(f"h{i}", i / 20, "Normal ECG." if i % 2 else "Sinus rhythm.", "NORM" if i % 2 else "SR") for i in range(20))
+    (said,), _, _ = guard("Normal ECG.", basis({"NORM": 0.9}, hits=hits))
+    assert [(e.study_id, e.score) for e in said.evidence] == [(f"h{i}", i / 20) for i in (19, 17, 15, 13, 11)]
+
+
+@pytest.mark.parametrize(
+    "phrase", ["Unchanged since the previous ECG.", "Compared with the prior tracing, sinus rhythm.", "Unverändert zum Vor-EKG."]
+)
+def test_comparisons_need_a_prior(phrase: str) -> None:
+    prior = hit("p", 0.9, phrase, "SR")
+    kept, dropped, flags = guard(f"Sinus rhythm. {phrase}", basis({"SR": 0.9}, hits=(prior,)))
+    assert [s.text for s in kept] == ["Sinus rhythm."]
+    assert [(s.text, s.status) for s in dropped] == [(phrase, "contradicted")]
+    assert "earlier recording" in str(dropped[0].reason)
+    assert flags == ["sentences_dropped"]
+    kept, dropped, _ = guard(phrase, basis({"SR": 0.9}, hits=(prior,), priors=True))
+    assert phrase in [s.text for s in kept]
+    assert dropped == []
+
+
+def test_said_twice_is_kept_once() -> None:
+    kept, dropped, flags = guard("Sinus rhythm. Sinus rhythm. Normal ECG. Sinus rhythm.", basis({"SR": 0.9, "NORM": 0.9}))
+    assert [s.text for s in kept] == ["Sinus rhythm.", "Normal ECG."]
+    assert (dropped, flags) == ([], [])
+
+
+def test_a_sentence_is_as_good_as_the_worst_it_states() -> None:
+    text = "Sinus rhythm with complete left bundle branch block."
+    assert len(states(text)) == 2
+    assert judge(text, basis({"SR": 0.9})).status == "contradicted"
+    assert judge(text, basis({"SR": 0.9, "CLBBB": 0.9})).status == "supported"
+
+
+def test_words_outside_the_catalogue_need_a_case_that_has_them() -> None:
+    text = "Tracing of good quality."
+    assert states(text) == []
+    assert judge(text, basis({"SR": 0.9})).status == "contradicted"
+    said = judge(text, basis({"SR": 0.9}, hits=(hit("q", 0.4, f"Sinus rhythm. {text}", "SR"), NORMAL)))
+    assert (said.status, [e.study_id for e in said.evidence]) == ("uncertain", ["q"])
+
+
+def test_a_forgotten_finding_is_added_in_its_clinical_place() -> None:
+    kept, _, flags = guard("Sinus rhythm. Non-specific ST changes.", basis({"SR": 0.9, "NST_": 0.9, "CLBBB": 0.8}, hits=(BLOCKED,)))
+    assert [s.finding for s in kept] == ["SR", "CLBBB", "NST_"]
+    assert kept[1].text == sentence("CLBBB", 1.0)
+    assert [e.study_id for e in kept[1].evidence] == ["b1"]
+    assert flags == ["completed:CLBBB"]
+
+
+def test_in_another_language_a_forgotten_finding_takes_a_case_s_words_or_is_flagged() -> None:
+    german = hit("g", 0.6, "Sinusrhythmus. Linksschenkelblock.", "SR", "CLBBB")
+    kept, _, flags = guard("Sinusrhythmus.", basis({"SR": 0.9, "CLBBB": 0.8}, hits=(german,), language="de"))
+    assert ([s.text for s in kept], flags) == (["Sinusrhythmus.", "Linksschenkelblock."], ["completed:CLBBB"])
+    kept, _, flags = guard("Sinusrhythmus.", basis({"SR": 0.9, "CLBBB": 0.8}, language="de"))
+    assert ([s.text for s in kept], flags) == (["Sinusrhythmus."], ["unstated:CLBBB"])
+
+
+@pytest.mark.parametrize("likelihood", [1.0, 0.5, 0.15])
+@pytest.mark.parametrize("code", CODES)
+def test_whatever_is_added_reads_back_and_stands(code: str, likelihood: float) -> None:
+    """The catalogue's own sentence of every statement, however sure, passes the guard that it was written for."""
+    case = Hit("c", 0.9, "", {code: likelihood})
+    kept, dropped, flags = guard("", basis({code: 0.9}, hits=(case,)))
+    assert [c for c, _ in states(kept[0].text)][:1] == [code], kept[0].text
+    assert [(s.status, s.finding, [e.study_id for e in s.evidence]) for s in kept] == [("supported", code, ["c"])]
+    assert (dropped, flags) == ([], [f"completed:{code}"])
+
+
+def test_nothing_written_still_gives_a_report() -> None:
+    kept, dropped, flags = guard("", basis({"AFIB": 0.7}))
+    assert [s.finding for s in kept] == ["AFIB"]
+    assert (dropped, flags) == ([], ["completed:AFIB"])
