@@ -205,3 +205,44 @@ BY_CODE: dict[str, Statement] = {s.code: s for s in STATEMENTS}
 CODES: tuple[str, ...] = tuple(s.code for s in STATEMENTS if s.scp)
 """The 71 SCP codes of PTB-XL, in clinical order; the order of every label matrix."""
 AXES: tuple[str, ...] = tuple(s.code for s in STATEMENTS if s.group == "axis")
+
+
+def _exclusions() -> dict[str, frozenset[str]]:
+    sinus, fast = ("SR", "STACH", "SBRAD"), ("AFIB", "AFLT", "SVTAC", "PSVT")
+    abnormal = [c for c, name in SUPERCLASS_OF.items() if name == "MI" or c.startswith(("ISC", "INJ"))]
+    abnormal += [
+        "CLBBB",
+        "CRBBB",
+        "ILBBB",
+        "2AVB",
+        "3AVB",
+        "WPW",
+        "PACE",
+        "LVH",
+        "RVH",
+        "LAFB",
+        "LPFB",
+        "ANEUR",
+        "LNGQT",
+        "STD_",
+        "STE_",
+        "INVT",
+        *fast,
+    ]
+    one_of = [
+        (*sinus, *fast), ("SARRH", *fast), ("SARRH", "STACH"), ("CLBBB", "ILBBB", "CRBBB"), ("CRBBB", "IRBBB"), ("CLBBB", "IRBBB"),
+        ("1AVB", "2AVB", "3AVB"), ("LAFB", "LPFB"), ("HVOLT", "LVOLT"), *((block, rhythm) for block in ("1AVB", "LPR", "2AVB") for rhythm in fast),
+        *(("NORM", code) for code in abnormal),
+    ]  # fmt: skip
+    out: dict[str, set[str]] = {}
+    for group in one_of:
+        for code in group:
+            out.setdefault(code, set()).update(c for c in group if c != code)
+    return {code: frozenset(others) for code, others in out.items()}
+
+
+EXCLUDES: dict[str, frozenset[str]] = _exclusions()
+"""Statements that one report cannot make together: one rhythm of the atria, one degree of block, no normal ECG with an infarction.
+
+A few coded cases of PTB-XL do hold such a pair; a draft that does reads as a mistake.
+"""

@@ -10,17 +10,21 @@ computes in another way is below bfloat16's own rounding (the exact GELU for the
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from regen.encoders.ecg import MILLIVOLTS, PATCH, EcgEncoder, Residual
+from regen.encoders.fused import add_convolved_, convolve, linear
 from regen.encoders.layers import Block
 
 _ROUND = 32
 """Tokens are filled up to a multiple of this."""
+_ROWS = 16
+"""Recordings that pass through at once: what lies between the layers then stays in a core's cache, and its memory is used again instead
+of being handed back to the system and zeroed anew, which costs as much as all products together."""
 _CLIP = 20.0
 
 
@@ -29,27 +33,31 @@ class _Conv:
     """A convolution over time with its batch norm folded in; signals are (b, channels, 1, time), channels last."""
 
     weight: Tensor
-    bias: Tensor | None
+    bias: Tensor
     stride: int
     padding: int
 
     @classmethod
     def of(cls, conv: nn.Conv1d, norm: nn.BatchNorm1d | None, dtype: torch.dtype, scale: float = 1.0) -> _Conv:
-        weight, bias = conv.weight.detach() * scale, None if conv.bias is None else conv.bias.detach()
+        weight = conv.weight.detach() * scale
+        bias = weight.new_zeros(len(weight)) if conv.bias is None else conv.bias.detach()
         if norm is not None:
             gain, shift = affine(norm)
-            weight = weight * gain[:, None, None]
-            bias = shift if bias is None else bias * gain + shift
+            weight, bias = weight * gain[:, None, None], bias * gain + shift
         laid = weight[:, :, None].to(dtype).contiguous(memory_format=torch.channels_last)
-        return cls(laid, None if bias is None else bias.to(dtype), int(conv.stride[0]), int(conv.padding[0]))  # type: ignore[arg-type]
+        return cls(laid, bias.to(dtype), int(conv.stride[0]), int(conv.padding[0]))  # type: ignore[arg-type]
 
-    def __call__(self, x: Tensor) -> Tensor:
-        return F.conv2d(x, self.weight, self.bias, (1, self.stride), (0, self.padding))
+    def __call__(self, x: Tensor, relu: bool = False) -> Tensor:
+        return convolve(x, self.weight, self.bias, self.stride, self.padding, relu)
+
+    def add_(self, x: Tensor, onto: Tensor) -> Tensor:
+        """onto = relu(onto + what it makes of x)."""
+        return add_convolved_(x, onto, self.weight, self.bias, self.stride, self.padding)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Stage:
-    """Two convolutions and a shortcut; its bias is added with the second convolution's."""
+    """Two convolutions and a shortcut."""
 
     first: _Conv
     second: _Conv
@@ -66,8 +74,8 @@ class _Stage:
         return cls(folded(stage.conv1, stage.norm1), folded(stage.conv2, stage.norm2), short)
 
     def __call__(self, x: Tensor) -> Tensor:
-        y = self.second(self.first(x).relu_())
-        return y.add_(x if self.short is None else self.short(x)).relu_()
+        y = self.first(x, relu=True)
+        return self.second.add_(y, x if self.short is None else self.short(x))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -97,8 +105,8 @@ class _Layer:
     def __call__(self, x: Tensor, bias: Tensor | None) -> Tensor:
         """x: (b, n, width), changed in place; bias: (b or 1, 1, n) added to the scores, or None."""
         width = (x.shape[-1],)
-        x += F.linear(self._attend(F.linear(F.layer_norm(x, width, *self.norm1), *self.qkv), bias), *self.out)
-        x += F.linear(F.gelu(F.linear(F.layer_norm(x, width, *self.norm2), *self.up)), *self.down)
+        x += linear(self._attend(linear(F.layer_norm(x, width, *self.norm1), *self.qkv), bias), *self.out)
+        x += linear(linear(F.layer_norm(x, width, *self.norm2), *self.up, gelu=True), *self.down)
         return x
 
     def _attend(self, qkv: Tensor, bias: Tensor | None) -> Tensor:
@@ -116,6 +124,8 @@ class FastEcg:
         gain, _ = affine(encoder.norm)
         self.first = _Conv.of(encoder.first, encoder.norm, dtype, 1 / MILLIVOLTS)
         self.leads = (encoder.leads.weight.detach() * gain[:, None], encoder.leads.bias.detach() * gain)
+        whole = self.leads[0].sum(1) + self.leads[1]
+        self.first_of_all_leads = replace(self.first, bias=(affine(encoder.norm)[1] + whole).to(dtype))
         self.stages = [_Stage.of(stage, dtype) for stage in encoder.stages if isinstance(stage, Residual)]
         self.patch = _Conv.of(encoder.patch, None, dtype)
         self.position = encoder.position.detach().to(dtype)
@@ -125,6 +135,10 @@ class FastEcg:
     @torch.no_grad()
     def tokens(self, signal: Tensor) -> tuple[Tensor, Tensor]:
         """As EcgEncoder.tokens, for whole recordings. signal: (b, 12, time) float32 mV. Returns (b, n, width) of `dtype`, (b, n) bool."""
+        parts = [self._tokens(part) for part in signal.split(_ROWS)]
+        return torch.cat([states for states, _ in parts]), torch.cat([mask for _, mask in parts])
+
+    def _tokens(self, signal: Tensor) -> tuple[Tensor, Tensor]:
         x, mask = self._begin(signal)
         for stage in self.stages:
             x = stage(x)
@@ -145,7 +159,7 @@ class FastEcg:
         weight, shift = self.leads
         if bool(torch.isfinite(signal.sum())):
             mask = torch.ones(b, count, dtype=torch.bool, device=signal.device)
-            extra = (weight.sum(1) + shift).expand(b, -1)
+            extra = None
         else:
             there = ~torch.isnan(signal)
             heard = there.any(1)
@@ -156,6 +170,8 @@ class FastEcg:
         limit = _CLIP * MILLIVOLTS
         x = torch.empty((b, leads, 1, time), dtype=self.dtype, device=signal.device, memory_format=torch.channels_last)
         x[:, :, 0] = signal.clamp(-limit, limit)
+        if extra is None:
+            return self.first_of_all_leads(x, relu=True), mask
         return self.first(x).add_(extra[:, :, None, None].to(self.dtype)).relu_(), mask
 
     def _bias(self, mask: Tensor, filled: int) -> Tensor | None:

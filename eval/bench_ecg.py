@@ -155,7 +155,8 @@ def bench_encoder(encoder: EcgEncoder, signals: FloatArray, repeats: int) -> dic
     dtype = torch.bfloat16 if bf16 else torch.float32
     signal = torch.from_numpy(signals)
     layers = products(encoder, len(signal), signal.shape[2])
-    operands = [(torch.randn(p.rows, p.inner).to(dtype), torch.randn(p.columns, p.inner).to(dtype)) for p in layers]
+    shapes = [((p.rows, p.inner), (p.inner, p.columns), (p.rows, p.columns)) for p in layers]
+    operands = [(torch.randn(left).to(dtype), torch.randn(right[::-1]).to(dtype).T, torch.empty(out, dtype=dtype)) for left, right, out in shapes]
     fast = FastEcg(encoder) if bf16 else None
 
     def forward(_: int) -> Tensor:
@@ -163,8 +164,8 @@ def bench_encoder(encoder: EcgEncoder, signals: FloatArray, repeats: int) -> dic
         return encoder.embed(encoder.features(states.float(), mask))
 
     def matrices(_: int) -> None:
-        for left, right in operands:
-            left @ right.T
+        for left, right, out in operands:
+            torch.mm(left, right, out=out)
 
     parts = {"encoder": forward, "products": matrices, "float32": lambda _: encoder(signal)}
     with torch.no_grad():

@@ -21,7 +21,7 @@ import torch
 import torch.nn.functional as F
 from safetensors.numpy import load_file, save_file
 
-from regen.data_prep.statements import CODES
+from regen.data_prep.statements import CODES, EXCLUDES
 from regen.encoders.head import best_thresholds
 from regen.study import FloatArray
 
@@ -30,12 +30,14 @@ _PULL = 12.0
 """The shift of a statement is pulled to zero as by this many imagined cases."""
 _SMOOTH = 0.1
 """Weight of the prevalence among the votes (which sum to 1)."""
+_DECLARED = np.array([[b in EXCLUDES.get(a, ()) for b in CODES] for a in CODES])
 
 
 @dataclass(slots=True)
 class EvidenceModel:
     """weights: (2,) of head and votes; shift, thresholds, priors: (71,); the same for the head alone; limit: the cosine of the nearest
-    case below which a study is unlike what was indexed; exclusive: (71, 71) bool, pairs that no training case states together."""
+    case below which a study is unlike what was indexed; exclusive: (71, 71) bool, pairs that no training case states together, beside those
+    that the catalogue declares."""
 
     weights: FloatArray
     shift: FloatArray
@@ -85,8 +87,14 @@ class EvidenceModel:
         for row, odds in zip(positive, ratio, strict=True):
             for code in np.argsort(-odds):
                 if row[code]:
-                    row &= ~self.exclusive[code]
+                    row &= ~self.ruled_out[code]
         return positive
+
+    @property
+    def ruled_out(self) -> npt.NDArray[np.bool_]:
+        """(71, 71) bool: row rules out column, learnt or declared."""
+        out: npt.NDArray[np.bool_] = self.exclusive | _DECLARED
+        return out
 
     def save(self, path: Path) -> None:
         save_file({f.name: np.ascontiguousarray(getattr(self, f.name)) for f in fields(self)}, path)

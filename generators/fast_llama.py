@@ -19,11 +19,15 @@ from torch import Tensor
 
 _ROUND = 32
 """Keys are filled up to a multiple of this."""
+_TOGETHER = 32
+"""Rows that are written together: more would read each weight less often, and more filling and finished rows beside them."""
 _GROUP = 16
 """Rows whose prompts are read together."""
 _LEAVE = 0.25
 """Finished rows are taken out of the batch when they are this share of it."""
 _NEVER = -1e4
+_LARGEST = 300_000_000
+"""Parameters above which a second copy would cost more memory than it is worth."""
 
 
 class FastLlama:
@@ -42,15 +46,13 @@ class FastLlama:
 
     @classmethod
     def of(cls, model: Any) -> FastLlama | None:
-        """The copy, or None where it would not be the same function: another architecture, another device, grouped keys, biases."""
+        """The copy, or None where it would not be the same function (another architecture, grouped keys, biases), for GPUs and large models."""
+        if type(model).__name__ != "LlamaForCausalLM" or model.device.type != "cpu" or model.num_parameters() > _LARGEST:
+            return None
         config = model.config
-        plain = type(model).__name__ == "LlamaForCausalLM" and model.device.type == "cpu" and config.hidden_act == "silu"
-        if not plain or config.num_key_value_heads != config.num_attention_heads or config.attention_bias or config.mlp_bias:
-            return None
-        rope = getattr(model.model, "rotary_emb", None)
-        if getattr(rope, "rope_type", "") != "default" or config.head_dim * config.num_attention_heads != config.hidden_size:
-            return None
-        return cls(model)
+        plain = config.hidden_act == "silu" and not config.attention_bias and not config.mlp_bias
+        whole = config.num_key_value_heads == config.num_attention_heads and config.head_dim * config.num_attention_heads == config.hidden_size
+        return cls(model) if plain and whole and model.model.rotary_emb.rope_type == "default" else None
 
     def get_input_embeddings(self) -> Any:
         return self.embed
@@ -77,12 +79,21 @@ class FastLlama:
 
         inputs: (b, n, width) prompts, filled up on the left; mask: (b, n), 1 where a token is there.
         """
-        rows = len(inputs)
-        prompt = _up(inputs.shape[1])
-        inputs = F.pad(inputs, (0, 0, prompt - inputs.shape[1], 0)).float()
-        mask = F.pad(mask, (prompt - mask.shape[1], 0)).bool()
+        order = torch.argsort(mask.sum(1), stable=True)
+        out: list[list[int]] = [[] for _ in order]
+        for rows in order.split(_TOGETHER):
+            prompt = _up(int(mask[rows].sum(1).max()))
+            fill = max(0, prompt - mask.shape[1])
+            asked = F.pad(inputs[rows], (0, 0, fill, 0)).float()[:, -prompt:]
+            there = F.pad(mask[rows], (fill, 0)).bool()[:, -prompt:]
+            for row, ids in zip(rows.tolist(), self._write(asked, there, longest, end), strict=True):
+                out[row] = ids
+        return out
+
+    def _write(self, inputs: Tensor, mask: Tensor, longest: int, end: int) -> list[list[int]]:
+        """The same for rows of like length, shorter ones first, filled up to a multiple of 32."""
+        rows, prompt = mask.shape
         cache = self._cache(rows, prompt + _up(longest))
-        cache[:, :, :, :, :prompt] = 0
         last = self._read(inputs, mask, cache)
         bias = torch.full((rows, 1, 1, cache.shape[4]), _NEVER, dtype=self.dtype)
         bias[..., :prompt].masked_fill_(mask[:, None, None], 0.0)
@@ -90,21 +101,20 @@ class FastLlama:
         out: list[list[int]] = [[] for _ in range(rows)]
         alive = list(range(rows))
         done = torch.zeros(rows, dtype=torch.bool)
-        for step in range(longest):
+        for here in range(prompt, prompt + longest):
             token = self._likeliest(last)
             done |= token == end
             for row, value, ended in zip(alive, token.tolist(), done.tolist(), strict=True):
                 if not ended:
                     out[row].append(value)
             finished = int(done.sum())
-            if finished == len(alive) or step + 1 == longest:
+            if finished == len(alive) or here + 1 == prompt + longest:
                 break
             if finished > _LEAVE * len(alive):
                 keep = torch.nonzero(~done)[:, 0]
-                cache = self._keep(cache, keep, prompt + step)
+                cache = self._keep(cache, keep, here)
                 alive = [alive[i] for i in keep.tolist()]
                 bias, at, token, done = bias[keep], at[keep], token[keep], done[keep]
-            here = prompt + step
             if here % _ROUND == 0:
                 cache[:, :, :, :, here : here + _ROUND] = 0
             bias[..., here] = 0.0
@@ -124,20 +134,22 @@ class FastLlama:
         return out
 
     def _read(self, inputs: Tensor, mask: Tensor, cache: Tensor) -> Tensor:
-        """Prompts, (b, n, width), into the cache. Returns the state after the last token, (b, 1, width). Rows of like length go together."""
+        """Prompts, (b, n, width), into the cache, some rows at a time. Returns the state after the last token, (b, 1, width)."""
         last = inputs.new_empty(len(inputs), 1, self.width)
-        lengths = mask.sum(1)
-        for rows in torch.argsort(lengths).split(_GROUP):
-            n = _up(int(lengths[rows].max()))
-            there = mask[rows, -n:]
+        prompt = mask.shape[1]
+        for start in range(0, len(inputs), _GROUP):
+            rows = slice(start, start + _GROUP)
+            n = _up(int(mask[rows].sum(1).max()))
+            there, columns = mask[rows, -n:], slice(prompt - n, prompt)
+            cache[:, :, rows, :, : prompt - n] = 0
             seen = there[:, None, None, :] & torch.ones(n, n, dtype=torch.bool).tril()
             bias = torch.full(seen.shape, _NEVER, dtype=self.dtype).masked_fill_(seen, 0.0)
             x = inputs[rows, -n:]
             turn = self._rotation((there.cumsum(1) - 1).clamp_min(0))
             for depth, weights in enumerate(self.layers):
                 query, key, value = self._heads(x, weights[0], turn)
-                cache[depth, 0, rows, :, mask.shape[1] - n : mask.shape[1]] = key
-                cache[depth, 1, rows, :, mask.shape[1] - n : mask.shape[1]] = value
+                cache[depth, 0, rows, :, columns] = key
+                cache[depth, 1, rows, :, columns] = value
                 if depth + 1 == len(self.layers):
                     x, query, bias = x[:, -1:].contiguous(), query[:, :, -1:], bias[:, :, -1:]
                 x = self._mixed(x, F.scaled_dot_product_attention(query, key, value, attn_mask=bias, scale=1.0), weights)

@@ -2,21 +2,24 @@
 
 Every sentence is read back with the statement catalogue and tied to its evidence: the calibrated probability of what it states, the
 retrieved cases that state the same, the measurement that agrees. Then it is
-  supported      its statement is a finding of this study, and a retrieved case, a measurement or a probability of a half stands behind it
-  uncertain      just under its threshold, or nothing measures it but retrieved cases say it
-  contradicted   none of that, or a measurement speaks against it: taken out of the report and listed with the reason
-Findings that the text forgot are added in the catalogue's words, and comparisons with an earlier recording go where none was given.
+  supported      its statement is a finding of this study, and a measurement, a probability of a half, or a fair share of the nearest cases
+                 stands behind it
+  uncertain      a finding without that, a statement just under its threshold, or one that retrieved cases make and nothing measures
+  contradicted   none of that, a measurement speaks against it, or a finding excludes it: taken out and listed with the reason
+Findings that the text forgot are added in the catalogue's words; comparisons with an earlier recording go where none was given; an infarct's
+stage or a count of beats goes unless a retrieved case says the very same.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from regen.data_prep.coding import sentence as catalogue_sentence
-from regen.data_prep.statements import BY_CODE, CODES, GROUPS
+from regen.data_prep.statements import AXES, BY_CODE, CODES, EXCLUDES, GROUPS
 from regen.generators.prompt import compares, split_sentences, states
 from regen.generators.rules import denies, supports
 from regen.study import Evidence, Finding, Hit, Sentence
@@ -25,13 +28,19 @@ _ORDER = {code: (GROUPS.index(s.group), i) for i, (code, s) in enumerate(BY_CODE
 _NEAR = 0.8
 """Share of its threshold from which a statement that retrieved cases make is kept as uncertain."""
 _NOTHING = "nothing retrieved or measured says so"
+_SHARE = 0.2
+"""Share of the nearest cases, by cosine, that must state a finding to support it."""
+_DETAIL = re.compile(r", stage [IV]+(?:-[IV]+)?| \(\d+\)")
 _SHOWN = 5
 """Cases listed behind a sentence, nearest first."""
 
 
 @dataclass(frozen=True, slots=True)
 class Basis:
-    """What sentences are held against: the study's findings (with `positive` decided), its measurements, the retrieved cases."""
+    """What sentences are held against: the study's findings (with `positive` decided), its measurements, the retrieved cases.
+
+    hits: every case that may be cited; nearest: how many of them, the nearest by cosine, count for support.
+    """
 
     findings: Mapping[str, Finding]
     positive: frozenset[str]
@@ -39,15 +48,29 @@ class Basis:
     hits: Sequence[Hit]
     priors: bool = False
     language: str = "en"
-    stated: dict[str, tuple[Evidence, ...]] = field(default_factory=dict)
+    nearest: int = 20
+    stated: dict[str, list[Hit]] = field(default_factory=dict)
 
-    def cases(self, code: str) -> tuple[Evidence, ...]:
+    def stating(self, code: str) -> list[Hit]:
         """The retrieved cases that state a code, nearest first."""
         if code not in self.stated:
-            said = [h for h in self.hits if code in h.statements or (code not in CODES and code in {c for c, s in states(h.report) if s != "absent"})]
-            said.sort(key=lambda h: -h.score)
-            self.stated[code] = tuple(Evidence(h.study_id, h.score) for h in said[:_SHOWN])
+            said = [h for h in self.hits if code in h.statements or (code not in CODES and (code, True) in _said(h.report))]
+            self.stated[code] = sorted(said, key=lambda h: -h.score)
         return self.stated[code]
+
+    def cases(self, code: str) -> tuple[Evidence, ...]:
+        """The nearest of them, as evidence."""
+        return tuple(Evidence(h.study_id, h.score) for h in self.stating(code)[:_SHOWN])
+
+    def shared(self, code: str) -> bool:
+        """Whether enough of the nearest cases state it."""
+        near = sorted(self.hits, key=lambda h: -h.score)[: self.nearest]
+        ids = {h.study_id for h in self.stating(code)}
+        return bool(near) and sum(h.study_id in ids for h in near) >= _SHARE * len(near)
+
+    def excluding(self, code: str) -> str | None:
+        """A finding of this study that rules the statement out."""
+        return next((other for other in sorted(self.positive) if other in EXCLUDES.get(code, ())), None)
 
 
 def guard(text: str, basis: Basis) -> tuple[list[Sentence], list[Sentence], list[str]]:
@@ -57,12 +80,9 @@ def guard(text: str, basis: Basis) -> tuple[list[Sentence], list[Sentence], list
     flags: list[str] = []
     seen: set[str] = set()
     for part in split_sentences(text):
-        if compares(part) and not basis.priors:
-            dropped.append(Sentence(part, "contradicted", reason="compares with an earlier recording, and none was given"))
-            continue
-        judged = judge(part, basis)
+        judged = _in_context(judge(part, basis), seen, basis)
         codes = {code for code, _ in states(part)}
-        if codes and codes <= seen:
+        if codes and codes <= seen and judged.status != "contradicted":
             continue
         seen |= codes if judged.status != "contradicted" else set()
         (dropped if judged.status == "contradicted" else kept).append(judged)
@@ -79,53 +99,82 @@ def guard(text: str, basis: Basis) -> tuple[list[Sentence], list[Sentence], list
     return kept, dropped, flags
 
 
+def _in_context(judged: Sentence, seen: set[str], basis: Basis) -> Sentence:
+    """What the sentence's neighbours in the report do to it: a comparison without a prior, a second axis, a bare detail."""
+    if compares(judged.text) and not basis.priors:
+        return replace(judged, status="contradicted", evidence=(), reason="compares with an earlier recording, and none was given")
+    if judged.status == "contradicted":
+        return judged
+    if judged.finding in AXES and seen & (set(AXES) - {judged.finding}):
+        return replace(judged, status="contradicted", reason="another axis was stated before")
+    if _DETAIL.search(judged.text) and not any(judged.text in h.report for h in basis.stating(judged.finding or "")):
+        return replace(judged, text=_DETAIL.sub("", judged.text))
+    return judged
+
+
 def judge(part: str, basis: Basis) -> Sentence:
     """One sentence with its status and evidence. A sentence that states several things is as good as the worst of them."""
     verdicts = [_judge_statement(part, code, status, basis) for code, status in states(part)]
     if not verdicts:
         same = tuple(Evidence(h.study_id, h.score) for h in basis.hits if part in h.report)[:_SHOWN]
-        return Sentence(
-            part, "uncertain" if same else "contradicted", evidence=same, reason=None if same else _NOTHING
-        )
+        if compares(part):
+            return Sentence(part, "uncertain")
+        return Sentence(part, "uncertain" if same else "contradicted", evidence=same, reason=None if same else _NOTHING)
     rank = {"contradicted": 0, "uncertain": 1, "supported": 2}
     return min(verdicts, key=lambda v: rank[v.status])
 
 
 def _judge_statement(part: str, code: str, said: str, basis: Basis) -> Sentence:
+    if said == "absent":
+        return _judge_denial(part, code, basis)
     finding = basis.findings.get(code)
-    against = denies(code, basis.measured)
-    if against and said != "absent":
-        return Sentence(part, "contradicted", code, finding.probability if finding else None, reason=against)
-    behind = supports(code, basis.measured)
-    cases = basis.cases(code)
+    probability = finding.probability if finding else None
+    behind, cases = supports(code, basis.measured), basis.cases(code)
+    against, other = denies(code, basis.measured), basis.excluding(code)
+    if against or other:
+        reason = against or f"excluded by the finding {BY_CODE[str(other)].label.lower()}"
+        return Sentence(part, "contradicted", code, probability, () if against else cases, reason=reason)
     if finding is None:
         status = "supported" if behind and cases else "uncertain" if behind or cases else "contradicted"
         return Sentence(part, status, code, None, cases, behind, None if behind or cases else _NOTHING)
-    if said == "absent":
-        status = "contradicted" if code in basis.positive else "supported"
-        reason = f"probability {finding.probability:.2f} that it is there" if status == "contradicted" else None
-        return Sentence(part, status, code, round(1 - finding.probability, 5), (), behind, reason)
     if code in basis.positive:
-        status = "supported" if cases or behind or finding.probability >= 0.5 else "uncertain"
-        return Sentence(part, status, code, finding.probability, cases, behind)
+        sure = finding.probability >= finding.threshold and (behind or finding.probability >= 0.5 or basis.shared(code))
+        return Sentence(part, "supported" if sure else "uncertain", code, probability, cases, behind)
     if finding.probability >= _NEAR * finding.threshold and cases:
-        return Sentence(part, "uncertain", code, finding.probability, cases, behind)
+        return Sentence(part, "uncertain", code, probability, cases, behind)
     reason = f"probability {finding.probability:.2f}, under the threshold of {finding.threshold:.2f}"
-    return Sentence(part, "contradicted", code, finding.probability, cases, behind, reason)
+    return Sentence(part, "contradicted", code, probability, cases, behind, reason)
+
+
+def _judge_denial(part: str, code: str, basis: Basis) -> Sentence:
+    """'No left ventricular hypertrophy.': probability is that it is not there."""
+    finding = basis.findings.get(code)
+    probability = None if finding is None else round(1 - finding.probability, 5)
+    against = supports(code, basis.measured)
+    if against or code in basis.positive:
+        return Sentence(part, "contradicted", code, probability, reason=against or "it is a finding of this study")
+    behind = denies(code, basis.measured)
+    sure = behind or (finding is not None and finding.probability < finding.threshold / 2)
+    return Sentence(part, "supported" if sure else "uncertain", code, probability, measured=behind)
 
 
 def _complete(code: str, basis: Basis) -> Sentence | None:
     """A sentence for a finding that the text left out: the catalogue's in English, a retrieved case's own in another language."""
-    if denies(code, basis.measured):
-        return None
-    likelihoods = [h.statements[code] or 1.0 for h in basis.hits if code in h.statements]
+    likelihoods = [h.statements[code] or 1.0 for h in basis.stating(code)]
     text = catalogue_sentence(code, float(np.mean(likelihoods)) if likelihoods else 0.8)
     if basis.language != "en":
-        said = [s for h in basis.hits for s in split_sentences(h.report) if [c for c, _ in states(s)] == [code]]
+        parts = [s for h in basis.stating(code) for s in split_sentences(h.report)]
+        said = [s for s in parts if [c for c, status in states(s) if status != "absent"] == [code] == [c for c, _ in states(s)] and not compares(s)]
         if not said:
             return None
         text = said[0]
-    return replace(judge(text, basis), text=text)
+    added = judge(text, basis)
+    return None if added.status == "contradicted" else added
+
+
+def _said(report: str) -> set[tuple[str, bool]]:
+    """(code, whether it is stated) of a retrieved report."""
+    return {(code, status != "absent") for code, status in states(report)}
 
 
 def _insert(kept: list[Sentence], added: Sentence) -> None:

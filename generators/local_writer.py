@@ -14,7 +14,7 @@ import json
 import math
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,11 +31,12 @@ from regen.encoders.training import has_fast_bf16
 from regen.generators.base import Request
 from regen.generators.decode import decode
 from regen.generators.evidence import EvidenceModel, agreement, votes_of
+from regen.generators.fast_llama import FastLlama
 from regen.generators.guards import Basis, guard
 from regen.generators.language_model import load_base
 from regen.generators.prompt import measured_text, plan_text, prompt_text, without_comparisons
 from regen.generators.recipe import WriterRecipe
-from regen.generators.rules import believable
+from regen.generators.rules import believable, unreadable
 from regen.generators.soft_prompt import SoftPrompt
 from regen.index.case_index import CaseIndex
 from regen.index.cases import hits_from
@@ -44,7 +45,8 @@ from regen.study import Draft, Finding, FloatArray
 
 @dataclass(slots=True, eq=False)
 class LocalWriter:
-    """See the module. model: the LM with its adapter merged; soft: the soft prompt; index: whose cases requests point to."""
+    """See the module. model: the LM with its adapter merged, fast: its copy for decoding on a CPU; soft: the soft prompt; index: whose
+    cases requests point to."""
 
     model: Any
     tokenizer: Any
@@ -53,6 +55,10 @@ class LocalWriter:
     recipe: WriterRecipe
     index: CaseIndex
     name: str = ""
+    fast: FastLlama | None = field(init=False, default=None)
+
+    def __post_init__(self) -> None:
+        self.fast = FastLlama.of(self.model)
 
     @classmethod
     def open(cls, folder: str | Path, index: CaseIndex, device: torch.device | str = "cpu") -> LocalWriter:
@@ -90,7 +96,7 @@ class LocalWriter:
         prompts = [self.prompt(request, plan) for request, plan in zip(requests, plans, strict=True)]
         with torch.no_grad():
             prefixes = self.prefixes(requests, plans)
-        texts = decode(self.model, self.tokenizer, prefixes, prompts, self.recipe.report_length)
+        texts = decode(self.fast or self.model, self.tokenizer, prefixes, prompts, self.recipe.report_length)
         wrote = (time.perf_counter() - start) * 1000 / len(requests)
         return [self._draft(r, p, text, wrote) for r, p, text in zip(requests, plans, texts, strict=True)]
 
@@ -153,6 +159,13 @@ class LocalWriter:
         voters = near + [h for h in self._voters(request) if h.study_id not in {n.study_id for n in near}]
         basis = Basis(findings, plan.positive, measured, voters, bool(study.priors), self._language(request))
         kept, dropped, flags = guard(text, basis)
+        deaf = unreadable(request.measured)
+        if deaf:
+            dropped = [replace(s, status="contradicted", reason=deaf) for s in kept] + dropped
+            kept, flags = [], [f"no_readable_ecg:{deaf}"]
+            findings = {code: replace(f, positive=False) for code, f in findings.items()}
+        cited = {e.study_id for s in kept for e in s.evidence}
+        near += [h for h in voters[len(near) :] if h.study_id in cited]
         if not plan.retrieved:
             flags.append("no_retrieval")
         elif len(request.scores) and request.scores[0] < self.evidence.limit[0]:

@@ -24,8 +24,9 @@ _NAMES = {"heart_rate": "rate"}
 _COMPARISON = re.compile(
     r"(?i)\b(?:unchanged|no (?:significant |definite |relevant )?change|compared (?:to|with)|comparison|since (?:the )?(?:prior|previous|last)"
     r"|as before|previous(?:ly)?|prior (?:ecg|tracing|study)|(?:has|have) (?:worsened|improved|resolved|progressed)|now (?:seen|present|shows?)"
-    r"|no longer|new(?:ly)?\b(?= (?:since|compared|onset))|unverändert|im vergleich|gegenüber (?:dem )?vor|vorbefund|vor-ekg|zum vor"
-    r"|jämfört med|oförändra\w*|sedan (?:förra|tidigare))"
+    r"|no longer|new(?:ly)?\b|worsen\w*|evolving|persist\w*|again (?:seen|noted)|since \d{4}|interval (?:change|development)|than before"
+    r"|neu(?:er?|es)? aufgetreten\w*|weiterhin|seit (?:der )?(?:letzten|vor)|unverändert|im vergleich|gegenüber (?:dem )?vor|vorbefund"
+    r"|vor-ekg|zum vor|jämfört med|oförändra\w*|sedan (?:förra|tidigare))"
 )
 
 
@@ -49,8 +50,8 @@ def prompt_text(retrieved: Sequence[str], measured: str, plan: str, language: st
 
 
 def split_sentences(report: str) -> list[str]:
-    """A report's sentences. Stops within numbers ('4.46') and after 'V.a.', '1.' are no ends; reports without stops split at commas."""
-    parts = re.split(r"(?<=[.!?;])(?<!\b\w\.)(?<!\d\.)\s+", report.strip())
+    """A report's sentences. The stops of 'V.a.' and of '1. grades' are no ends: a number's stop ends a sentence only before a capital."""
+    parts = re.split(r"(?<=[.!?;])(?<!\b[a-zV]\.)(?:(?<!\d\.)\s+|\s+(?=[A-ZÄÖÜÅ]))", report.strip())
     return [part.strip() for part in parts if part.strip(" .;")]
 
 

@@ -16,7 +16,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
-from pathlib import Path
+from pathlib import Path, PurePath
 
 import numpy as np
 import numpy.typing as npt
@@ -29,6 +29,9 @@ from regen.index.backends import Ids, make_backend
 from regen.index.cases import check_cases, hits_from, statement_matrix
 from regen.study import FloatArray, Hit, Study
 
+_NAMESAKES = 3
+"""A file name that more cases share ('ecg') says nothing about which recording it is."""
+
 
 @dataclass(frozen=True, slots=True)
 class Asker:
@@ -38,10 +41,13 @@ class Asker:
     subject_id: str | None = None
     time: datetime | None = None
     own_subject: bool = False
+    record: str | None = None
+    """Name of the recording's file without its ending: a study that is asked about as a file has no other id."""
 
     @classmethod
     def of(cls, study: Study, own_subject: bool = False) -> Asker:
-        return cls(study.study_id, study.subject_id, study.time, own_subject)
+        path = PurePath(study.source)
+        return cls(study.study_id, study.subject_id, study.time, own_subject, path.stem if path.suffix else None)
 
 
 class CaseIndex:
@@ -68,6 +74,11 @@ class CaseIndex:
         """(n, 71) likelihoods of the cases' statements; NaN rows where nobody coded."""
         return statement_matrix(self.cases)
 
+    @cached_property
+    def languages(self) -> frozenset[str]:
+        """Those that the cases' reports are written in."""
+        return frozenset(self.cases["language"].drop_nulls())
+
     def search(self, queries: FloatArray, k: int, askers: Sequence[Asker]) -> tuple[Ids, FloatArray]:
         """Nearest allowed cases. queries: (b, dim) unit vectors. Returns row numbers (b, k), -1 where fewer exist, and cosines (b, k).
 
@@ -89,6 +100,9 @@ class CaseIndex:
     def banned(self, asker: Asker) -> Ids:
         """Sorted row numbers that the asker must not see."""
         rows: list[int] = list(self._rows_of_study.get(asker.study_id or "", ()))
+        same = self._rows_of_record.get(asker.record or "", ())
+        if len(same) <= _NAMESAKES:
+            rows += same
         if asker.subject_id is not None and not asker.own_subject:
             rows += self._rows_of_subject.get(asker.subject_id, ())
         if asker.time is not None and self._times is not None:
@@ -97,7 +111,7 @@ class CaseIndex:
 
     def why(self, asker: Asker) -> str:
         """In words, what a case had to pass to be shown to this asker."""
-        study = "another study" if asker.study_id else "study unknown"
+        study = "another study id and file name" if asker.study_id else "study unknown"
         if asker.subject_id is None:
             subject = "subject of the query unknown, not filtered"
         else:
@@ -163,17 +177,25 @@ class CaseIndex:
         return {study: [i] for i, study in enumerate(self.cases["study_id"].to_list())}
 
     @cached_property
+    def _rows_of_record(self) -> dict[str, list[int]]:
+        return _rows_by(self.cases["record"])
+
+    @cached_property
     def _rows_of_subject(self) -> dict[str, list[int]]:
-        rows: dict[str, list[int]] = {}
-        for i, subject in enumerate(self.cases["subject_id"].to_list()):
-            if subject is not None:
-                rows.setdefault(subject, []).append(i)
-        return rows
+        return _rows_by(self.cases["subject_id"])
 
     @cached_property
     def _times(self) -> npt.NDArray[np.datetime64] | None:
         times = self.cases["time"]
         return None if times.null_count() == len(times) else times.to_numpy()
+
+
+def _rows_by(column: pl.Series) -> dict[str, list[int]]:
+    rows: dict[str, list[int]] = {}
+    for i, value in enumerate(column.to_list()):
+        if value is not None:
+            rows.setdefault(value, []).append(i)
+    return rows
 
 
 def _check_vectors(name: str, rows: FloatArray, count: int, dim: int | None = None) -> None:

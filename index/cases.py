@@ -3,8 +3,8 @@
     study_id  subject_id  time  report                                 statements               age_band  sex     language  source
     20312     9121        null  Sinus rhythm. Left axis deviation.     [{SR 1.0}, {IMI 0.5}]    60-69     female  en        ptb-xl
 
-No waveform, no exact age. `time` is null where the archive shifted its dates patient by patient, because such dates say nothing about
-who came first.
+`record` is the name of the recording's file without its ending: a study that is asked about as a file has no other id. No waveform, no exact
+age. `time` is null where the archive shifted its dates patient by patient, because such dates say nothing about who came first.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from regen.study import Hit
 CASES: dict[str, Any] = {
     "study_id": pl.String, "subject_id": pl.String, "time": pl.Datetime("us"), "report": pl.String,
     "statements": pl.List(pl.Struct({"code": pl.String, "likelihood": pl.Float64})), "age_band": pl.String, "sex": pl.String,
-    "language": pl.String, "source": pl.String,
+    "language": pl.String, "source": pl.String, "record": pl.String,
 }  # fmt: skip
 """Columns of cases.parquet."""
 SHIFTED_DATES = frozenset({"ptb-xl", "mimic-iv-ecg"})
@@ -42,9 +42,10 @@ def cases_from(data: Prepared, rows: pl.DataFrame) -> pl.DataFrame:
         raise DataError(f"{data.path}: expected a report for every case, got none for {without['study_id'][0]}; leave such rows out")
     source = str(data.manifest["config"]["source"])
     time = pl.lit(None, pl.Datetime("us")) if source in SHIFTED_DATES else pl.col("time")
+    record = pl.col("source").str.extract(r"([^/\\]+)\.[A-Za-z]+$")
     decade = (pl.col("age").clip(0, 90) // 10 * 10).cast(pl.Int64)
     band = pl.when(decade >= 90).then(pl.lit("90+")).otherwise(pl.format("{}-{}", decade, decade + 9))
-    cases = rows.with_columns(time=time, age_band=pl.when(pl.col("age").is_null()).then(None).otherwise(band), source=pl.lit(source))
+    cases = rows.with_columns(time=time, age_band=pl.when(pl.col("age").is_null()).then(None).otherwise(band), source=pl.lit(source), record=record)
     return cases.select([pl.col(name).cast(kind) for name, kind in CASES.items()])
 
 

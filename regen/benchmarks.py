@@ -198,7 +198,7 @@ def parts(pipeline: Pipeline, cases: Sequence[Case]) -> dict[str, float]:
         prompts = done([writer.prompt(request, plan) for request, plan in zip(requests, plans, strict=True)])
         with torch.no_grad():
             prefixes = done(writer.prefixes(requests, plans))
-        texts = done(decode(writer.model, writer.tokenizer, prefixes, prompts, writer.recipe.report_length))
+        texts = done(decode(writer.fast or writer.model, writer.tokenizer, prefixes, prompts, writer.recipe.report_length))
         done([line(writer._draft(*each, 0.0)) for each in zip(requests, plans, texts, strict=True)])
         for name, before, after in zip(spent, marks, marks[1:], strict=False):
             spent[name] += after - before

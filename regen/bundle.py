@@ -6,7 +6,7 @@ import json
 import shutil
 from pathlib import Path
 
-from regen.artifact import load_manifest, new_artifact, require_partner
+from regen.artifact import MANIFEST, load_manifest, new_artifact, require_partner
 from regen.errors import ArtifactError, ConfigError
 from regen.study import DISCLAIMER
 
@@ -32,14 +32,13 @@ def make_bundle(
     mend = {"index": "regen index build --encoder E --data D --out I", "generator": "regen train writer RECIPE --encoder E --index I --out G"}
     for name, command in mend.items():
         require_partner(str(folders[name]), manifests[name]["fingerprint"], fingerprint, command)
-    inputs = {name: json.dumps(m["files"], sort_keys=True) for name, m in manifests.items()}
     with new_artifact(out, "bundle", {}, {}, force) as work:
         for name, folder in folders.items():
             shutil.rmtree(work.path / name, ignore_errors=True)
             shutil.copytree(folder, work.path / name)
         text = Path(card).read_text(encoding="utf-8") if card else _plain_card(manifests)
         (work.path / "MODEL_CARD.md").write_text(text, encoding="utf-8")
-        work.manifest |= {"fingerprint": fingerprint, "inputs": {name: manifests[name]["inputs"] for name in inputs}}
+        work.manifest |= {"fingerprint": fingerprint, "inputs": {name: manifests[name]["inputs"] for name in manifests}}
 
 
 def find_bundle(name: str | Path) -> Path:
@@ -63,7 +62,7 @@ def find_bundle(name: str | Path) -> Path:
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
     try:
-        return Path(snapshot_download(str(name)))
+        return Path(snapshot_download(str(name), allow_patterns=[MANIFEST, "MODEL_CARD.md", *(f"{part}/**" for part in _PARTS)]))
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise ArtifactError(f"{name}: no such folder, and the hub gave no bundle of that name ({reason})") from error

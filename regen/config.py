@@ -18,7 +18,7 @@ from regen.errors import ConfigError, did_you_mean
 
 
 class Config(BaseModel):
-    """Base of every recipe: frozen, no unknown keys, no silent conversion of a word into a number."""
+    """Base of every recipe: frozen, no unknown keys."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=False)
 

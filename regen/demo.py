@@ -67,12 +67,12 @@ def demo_studies() -> list[Study]:
 
 def _print(studies: list[Study], drafts: list[Draft]) -> None:
     table = Table(title="drafts, most of them of synthetic ECGs", show_lines=True)
-    for column in ("study", "draft", "supported", "nearest case", "what was put into the synthetic ECG"):
+    for column in ("study", "draft", "supported", "case that agrees best", "what was put into the synthetic ECG"):
         table.add_column(column)
     for study, draft in zip(studies, drafts, strict=True):
         supported = f"{sum(s.status == 'supported' for s in draft.sentences)} of {len(draft.sentences)}"
-        nearest = f"{max(h.score for h in draft.neighbours):.2f}" if draft.neighbours else "none"
-        table.add_row(draft.study_id, draft.report, supported, nearest, study.report or "(real ECG, no report)")
+        agreeing = f"{draft.neighbours[0].study_id} ({draft.neighbours[0].score:.2f})" if draft.neighbours else "none"
+        table.add_row(draft.study_id, draft.report, supported, agreeing, study.report or "(real ECG, no report)")
     from rich.console import Console
 
     Console().print(table)

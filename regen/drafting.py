@@ -43,7 +43,7 @@ def draft_files(
     if html is not None and shown:
         from regen.page import write_page
 
-        console.print(f"page: {write_page(shown, html, 'Drafted reports', f'Bundle: {bundle}')}")
+        console.print(f"page with the first {len(shown)} of {done}: {write_page(shown, html, 'Drafted reports', f'Bundle: {bundle}')}")
     console.print(f"{done} drafts in {out}")
     return report_failures(failures)
 

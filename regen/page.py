@@ -143,7 +143,7 @@ def _case(number: int, study: Study, draft: Draft) -> str:
         + (f'<h3 class="gone">Report on file</h3>{other}' if study.report else "")
         + f"</section><section><h3>Measurements</h3>{_measurements(study, draft)}</section></div>"
         f'<div class="pair even"><section><h3>Finding probabilities</h3>{_findings(draft.findings)}</section>'
-        f"<section><h3>Nearest reported cases</h3>{_neighbours(number, draft.neighbours)}</section></div>"
+        f"<section><h3>Retrieved cases</h3>{_neighbours(number, draft.neighbours)}</section></div>"
         f"<footer>{escape(_timing(draft))}</footer></article>"
     )
 

@@ -27,7 +27,7 @@ from regen.data_prep.readers import read_study
 from regen.encoders.recordings import FS, clean_and_measure
 from regen.encoders.store import Towers, load_towers
 from regen.encoders.training import pick_device
-from regen.errors import DataError
+from regen.errors import ConfigError, DataError
 from regen.generators.base import Request, Writer
 from regen.generators.local_writer import LocalWriter
 from regen.index.backends import Ids
@@ -102,6 +102,9 @@ class Pipeline:
         language: of the reports, for bundles that know several; without one, what each study declares. blank_ecg, blank_retrieval: hide
         the recording, or the cases, to see what they are worth (`regen eval report` does).
         """
+        if language is not None and language not in self.index.languages:
+            known = ", ".join(sorted(self.index.languages))
+            raise ConfigError(f"language: expected one that the bundle's cases are written in ({known}), got {language!r}")
         studies = iter(studies)
         while batch := list(islice(studies, _BATCH)):
             yield from self._draft_batch(batch, language, blank_ecg, blank_retrieval)
@@ -132,10 +135,11 @@ class Pipeline:
         k = 0 if blank_retrieval else self.writer.needs
         ids, scores = self.index.search(seen.embeddings, k, askers) if k else _nothing(len(studies))
         found = time.perf_counter()
+        declared = [study.language if study.language in self.index.languages else None for study in studies]
         requests = [
             Request(
                 replace(study, flags=study.flags + seen.flags[i]), seen.tokens[i], seen.probabilities[i],
-                dict(zip(UNITS, seen.measures[i, : len(UNITS)].tolist(), strict=True)), ids[i], scores[i], language or study.language,
+                dict(zip(UNITS, seen.measures[i, : len(UNITS)].tolist(), strict=True)), ids[i], scores[i], language or declared[i],
                 self.index.why(askers[i]),
             )
             for i, study in enumerate(studies)

@@ -61,12 +61,9 @@ def train_bundle(
 
 def _recipes(recipe: Path, overrides: Sequence[str]) -> tuple[EncoderRecipe, WriterRecipe, Path | None]:
     values = read_yaml(recipe)
-    unknown = sorted(values.keys() - set(_KEYS))
-    if unknown:
-        raise ConfigError(f"{recipe}: unknown key {unknown[0]!r}{did_you_mean(unknown[0], _KEYS)}")
+    problems = [f"{recipe}: unknown key {key!r}{did_you_mean(key, _KEYS)}" for key in sorted(values.keys() - set(_KEYS))]
     strange = [o for o in overrides if o.split(".")[0] not in ("encoder", "writer")]
-    if strange:
-        raise ConfigError(f"--set {strange[0]}: expected encoder.KEY=VALUE or writer.KEY=VALUE")
+    problems += [f"--set {text}: expected encoder.KEY=VALUE or writer.KEY=VALUE" for text in strange]
 
     def path(key: str) -> Path | None:
         return recipe.parent / str(values[key]) if values.get(key) else None
@@ -76,8 +73,16 @@ def _recipes(recipe: Path, overrides: Sequence[str]) -> tuple[EncoderRecipe, Wri
 
     card = path("card")
     if card is not None and not card.is_file():
-        raise ConfigError(f"{recipe}: card: expected a Markdown file, {card} is none")
-    return load(EncoderRecipe, path("encoder"), changes("encoder")), load(WriterRecipe, path("writer"), changes("writer")), card
+        problems.append(f"{recipe}: card: expected a Markdown file, {card} is none")
+    made: list[Any] = []
+    for key, model in (("encoder", EncoderRecipe), ("writer", WriterRecipe)):
+        try:
+            made.append(load(model, path(key), changes(key)))
+        except ConfigError as error:
+            problems.append(str(error))
+    if problems:
+        raise ConfigError("; ".join(problems))
+    return made[0], made[1], card
 
 
 def _done(folder: Path, stage: str, config: dict[str, Any], inputs: dict[str, str]) -> bool:

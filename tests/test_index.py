@@ -36,6 +36,7 @@ def make_cases(numbers: range, dated: bool = True) -> pl.DataFrame:
         {
             "study_id": f"s{i}", "subject_id": f"p{i // 3}", "time": START + timedelta(days=i) if dated else None, "report": f"Report {i}.",
             "statements": [{"code": "NORM", "likelihood": 1.0}], "age_band": "60-69", "sex": "female", "language": "en", "source": "test",
+            "record": None,
         }
         for i in numbers
     ]  # fmt: skip
