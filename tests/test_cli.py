@@ -173,7 +173,7 @@ def test_search(capsys: pytest.CaptureFixture[str], records: Path, tiny_bundle: 
     assert [row["score"] for row in rows] == sorted((row["score"] for row in rows), reverse=True)
     code, out, _ = call(capsys, "search", records / "r0.hea", "-k", "2", "--bundle", tiny_bundle, "--device", "cpu")
     assert code == 0
-    assert out.splitlines()[-1].startswith("shown because: another study; subject of the query unknown")
+    assert out.splitlines()[-1].startswith("shown because: another study id and file name; subject of the query unknown")
     assert rows[0]["study_id"] in out.splitlines()[0]
     code, out, err = call(capsys, "search", records / "r1.hea", "--bundle", tiny_bundle, "--device", "cpu")
     assert (code, out, err.count("\n")) == (2, "", 1)

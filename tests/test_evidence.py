@@ -141,10 +141,11 @@ def test_a_decision_is_never_empty_and_never_holds_two_that_exclude_each_other(
 def test_of_two_that_exclude_each_other_the_likelier_stays(fitted: tuple[EvidenceModel, FloatArray, FloatArray, FloatArray]) -> None:
     model, *_ = fitted
     probabilities = np.zeros((2, N), np.float32)
-    probabilities[:, 0], probabilities[:, 1], probabilities[:, 3] = [0.9, 0.7], [0.7, 0.9], 0.95
-    model.thresholds[:4] = 0.5
+    free = CODES.index("PVC")
+    probabilities[:, 0], probabilities[:, 1], probabilities[:, free] = [0.9, 0.7], [0.7, 0.9], 0.95
+    model.thresholds[[0, 1, free]] = 0.5
     positive = model.decide(probabilities)
-    assert [np.flatnonzero(row).tolist() for row in positive] == [[0, 3], [1, 3]]
+    assert [np.flatnonzero(row).tolist() for row in positive] == [[0, free], [1, free]]
 
 
 def test_the_limit_is_undercut_by_the_share_that_was_asked_for(rng: np.random.Generator) -> None:

@@ -178,3 +178,44 @@ def test_nothing_written_still_gives_a_report() -> None:
     kept, dropped, flags = guard("", basis({"AFIB": 0.7}))
     assert [s.finding for s in kept] == ["AFIB"]
     assert (dropped, flags) == ([], ["completed:AFIB"])
+
+
+def test_a_finding_keeps_out_what_it_excludes() -> None:
+    kept, dropped, _ = guard("Sinus rhythm. Atrial fibrillation.", basis({"SR": 0.9}, {"AFIB": 0.39}, (hit("a", 0.9, "", "AFIB"),)))
+    assert [s.finding for s in kept] == ["SR"]
+    assert [(s.finding, s.reason) for s in dropped] == [("AFIB", "excluded by the finding sinus rhythm")]
+
+
+def test_one_axis_is_enough() -> None:
+    hits = (hit("m", 0.9, "Normal axis. Left axis deviation."),)
+    kept, dropped, _ = guard("Normal axis. Left axis deviation.", basis({"SR": 0.9}, hits=hits, measured={"axis": -5.0}))
+    assert [s.finding for s in kept if s.finding != "SR"] == ["MID"]
+    assert [(s.finding, s.reason) for s in dropped] == [("LAD", "another axis was stated before")]
+
+
+@pytest.mark.parametrize(
+    ("text", "code", "measured"), [("No sinus tachycardia.", "STACH", {"heart_rate": 130.0}), ("No left axis deviation.", "LAD", {"axis": -40.0})]
+)
+def test_a_measurement_refutes_a_denial(text: str, code: str, measured: dict[str, float]) -> None:
+    said = judge(text, basis({"SR": 0.9}, {"STACH": 0.05}, (hit("l", 0.9, "Left axis deviation."),), measured))
+    assert (said.status, said.finding, said.evidence) == ("contradicted", code, ())
+
+
+def test_a_stage_or_a_count_stands_only_where_a_case_says_the_very_same() -> None:
+    text = "Inferior myocardial infarction, stage I. Ventricular premature complexes (7)."
+    same = hit("i", 0.9, "Inferior myocardial infarction, stage I.", "IMI")
+    kept, _, _ = guard(text, basis({"IMI": 0.9, "PVC": 0.9}, hits=(same, hit("p", 0.8, "Ventricular premature complexes (2).", "PVC"))))
+    assert [s.text for s in kept] == ["Inferior myocardial infarction, stage I.", "Ventricular premature complexes."]
+
+
+def test_one_case_among_many_does_not_support_a_doubtful_finding() -> None:
+    crowd = tuple(hit(f"n{i}", 0.9 - i / 100, "Normal ECG.", "NORM") for i in range(19))
+    lonely = (*crowd, hit("x", 0.5, "", "IMI"))
+    assert judge("Inferior myocardial infarction.", basis({"IMI": 0.45}, hits=lonely)).status == "uncertain"
+    assert judge("Inferior myocardial infarction.", basis({"IMI": 0.55}, hits=lonely)).status == "supported"
+
+
+def test_in_another_language_no_denial_is_taken_for_a_finding() -> None:
+    denying = hit("g", 0.6, "Kein AV-Block I.", "1AVB")
+    kept, _, flags = guard("Sinusrhythmus.", basis({"SR": 0.9, "1AVB": 0.8}, hits=(denying,), language="de"))
+    assert ([s.text for s in kept], flags) == (["Sinusrhythmus."], ["unstated:1AVB"])

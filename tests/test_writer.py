@@ -107,7 +107,7 @@ def test_parts_that_the_recipe_switches_off(
     if "neighbours=0" in changes:
         assert all(d.neighbours == () and "no_retrieval" in d.flags and not any(s.evidence for s in d.sentences) for d in drafts)
     else:
-        assert all(len(d.neighbours) == 5 for d in drafts)
+        assert all(len(d.neighbours) >= 5 for d in drafts)
     seen = other.see(studies)
     ids, scores = other.index.search(seen.embeddings, writer.needs, [_asker(s) for s in studies])
     requests = [Request(s, seen.tokens[i], seen.probabilities[i], {}, ids[i], scores[i], "en") for i, s in enumerate(studies)]
