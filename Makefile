@@ -43,9 +43,12 @@ starter: $(VENV)/.ready
 	@test -f "$(DATA)/ptbxl_database.csv" || { echo "give the unpacked PTB-XL folder: make starter DATA=folder" >&2; exit 2; }
 	mkdir -p $(BUILD)
 	test -d $(BUILD)/data || $(BIN)/regen prepare ptb-xl "$(DATA)" --out $(BUILD)/data $(if $(REPORTS),--extra-reports "$(REPORTS)") || test -d $(BUILD)/data
-	$(BIN)/regen train all configs/starter.yaml --data $(BUILD)/data --out $(BUILD)/bundle --threads 2 --device cpu --force
-	rm -rf regen/starter && cp -r $(BUILD)/bundle regen/starter
-	$(BIN)/regen eval report --studies $(BUILD)/data --bundle starter --out $(BUILD)/report.md --force
+	test -d $(BUILD)/bundle || $(BIN)/regen train all configs/starter.yaml --data $(BUILD)/data --out $(BUILD)/bundle --threads 2 --device cpu
+	test -d $(BUILD)/random || $(BIN)/regen train encoder configs/ecg.yaml --data $(BUILD)/data --out $(BUILD)/random --threads 2 --device cpu --set pretrain_epochs=0
+	$(BIN)/regen eval report --studies $(BUILD)/data --bundle $(BUILD)/bundle --random-init $(BUILD)/random --out $(BUILD)/report.md --force
+	sed -e '/^METRICS$$/{r $(BUILD)/report.md' -e 'd}' configs/starter_card.md > $(BUILD)/card.md
+	cd $(BUILD)/bundle && $(abspath $(BIN))/regen bundle --encoder encoder --index index --generator generator --card ../card.md --out ../starter --force
+	rm -rf regen/starter.new && cp -r $(BUILD)/starter regen/starter.new && rm -rf regen/starter && mv regen/starter.new regen/starter
 
 clean:
 	rm -rf $(VENV) build dist demo *.egg-info

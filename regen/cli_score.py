@@ -22,7 +22,7 @@ def report(
     studies: Annotated[Path, typer.Option(help="a prepared folder")],
     bundle: Annotated[str, typer.Option(help="a bundle's folder, a hub id, or 'starter'")] = "starter",
     split: Annotated[str, typer.Option(help="val or test")] = "test",
-    random_init: Annotated[str | None, typer.Option(help="a bundle whose encoder was aligned without pre-training")] = None,
+    random_init: Annotated[Path | None, typer.Option(help="an encoder folder that was aligned without pre-training, to compare with")] = None,
     drafts: Annotated[list[Path] | None, typer.Option(help="drafts of another system, JSON lines; may be given several times")] = None,
     language: Annotated[str | None, typer.Option(help="of the drafts; by default what each study declares")] = None,
     out: Annotated[Path | None, typer.Option(help="also write the table: .json or .md")] = None,

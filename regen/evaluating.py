@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,22 +13,27 @@ import polars as pl
 from regen.artifact import check_free_file, write_text
 from regen.batch import prepared_studies, read_drafts
 from regen.data_prep.prepared import SPLITS, Prepared
+from regen.encoders.store import load_towers
+from regen.encoders.training import pick_device
 from regen.errors import ConfigError, DataError, did_you_mean
-from regen.eval.baselines import floors, look
+from regen.eval.baselines import Views, floors, look
 from regen.eval.predictions import Predictions, References, misread
 from regen.eval.report_table import Table, table
 from regen.eval.table_views import differences, to_markdown, to_rich
 from regen.pipeline import Pipeline
 from regen.progress import bar, console
 
+_ENCODERS = ("nearest in the encoder", "highest expected agreement")
+"""The baselines that rest on an encoder."""
+
 
 def evaluate(
-    studies: Path, split: str, bundle: str, random_init: str | None, drafts: Sequence[Path], language: str | None, out: Path | None, device: str,
+    studies: Path, split: str, bundle: str, random_init: Path | None, drafts: Sequence[Path], language: str | None, out: Path | None, device: str,
     seed: int, force: bool,
 ) -> Table:  # fmt: skip
     """Print the table; with `out`, also write it as JSON, or as Markdown where the name ends in .md.
 
-    random_init: a bundle whose encoder was aligned without pre-training; drafts: files of other systems, scored beside it.
+    random_init: an encoder folder, aligned without pre-training; drafts: files of other systems, scored beside it.
 
     Raises:
         ConfigError: a split that is none, or the training split.
@@ -48,15 +54,31 @@ def evaluate(
         _run(pipeline, data, rows, references, language, "system, ECG blanked", blank_ecg=True),
         _run(pipeline, data, rows, references, language, "system, retrieval blanked", blank_retrieval=True),
     ]
-    if random_init is not None:
-        systems.append(_run(Pipeline.from_pretrained(random_init, device), data, rows, references, language, "system, encoder not pre-trained"))
     systems += [Predictions.from_drafts(path.stem, read_drafts(path), references) for path in drafts]
-    systems += floors(references, pool, np.random.default_rng(seed), look(data, rows, pipeline.towers), look(data, train, pipeline.towers))
+    query, cases = look(data, rows, pipeline.towers), look(data, train, pipeline.towers)
+    systems += [_with_probabilities(p, query) for p in floors(references, pool, np.random.default_rng(seed), query, cases)]
+    if random_init is not None:
+        systems += _not_pretrained(random_init, data, rows, train, references, pool, device)
     made = table(references, systems, [r for r in data.split("train", with_ecg=False)["report"].to_list() if r], seed)
     _print(made, len(misread(references)))
     if out is not None:
         write_text(out, to_markdown(made) if out.suffix == ".md" else json.dumps(made.to_dict(), indent=1) + "\n")
     return made
+
+
+def _not_pretrained(
+    encoder: Path, data: Prepared, rows: pl.DataFrame, train: pl.DataFrame, references: References, pool: References, device: str
+) -> list[Predictions]:
+    """The two baselines that an encoder makes, with one that was aligned from random weights."""
+    towers = load_towers(encoder, pick_device(device))
+    query, cases = look(data, rows, towers), look(data, train, towers)
+    made = floors(references, pool, np.random.default_rng(0), query, cases)
+    return [replace(_with_probabilities(p, query), name=f"{p.name}, not pre-trained") for p in made if p.name in _ENCODERS]
+
+
+def _with_probabilities(made: Predictions, seen: Views) -> Predictions:
+    """A baseline that an encoder makes carries the probabilities of that encoder's head, so that its AUC is in the table."""
+    return replace(made, probabilities=seen.probabilities) if made.name in _ENCODERS else made
 
 
 def _run(
