@@ -84,7 +84,7 @@ def find_beats(signal: FloatArray) -> Beats:
     usual = whole & (scores > 0.75)
     chosen = usual if usual.any() else whole if whole.any() else np.ones(len(peaks), bool)
     cut = filled[:, np.clip(peaks[chosen, None] + _SPAN, 0, len(velocity) - 1)]
-    average = np.median(cut, axis=1)
+    average = _middle(cut)
     spread = np.sqrt(((cut - average[:, None]) ** 2).mean(axis=(1, 2)))
     average[np.isnan(signal).all(axis=1)] = np.nan
     rr = np.diff(peaks) / FS
@@ -101,7 +101,19 @@ def _whole(peaks: npt.NDArray[np.int64], time: int) -> npt.NDArray[np.bool_]:
 def _velocity(filled: FloatArray) -> Array:
     slope = filled[:, 2:] - filled[:, :-2]
     magnitude = np.sqrt(np.einsum("lt,lt->t", slope, slope))
-    return np.convolve(np.pad(magnitude, 1, mode="edge"), _KERNEL, mode="same").astype(np.float64)
+    return np.convolve(_held(magnitude), _KERNEL, mode="same").astype(np.float64)
+
+
+def _held(values: npt.NDArray) -> npt.NDArray:
+    """The same with its first and last value once more."""
+    return np.concatenate([values[:1], values, values[-1:]])
+
+
+def _middle(cut: FloatArray) -> FloatArray:
+    """np.median over axis 1 of what holds no NaN, without its detours. cut: (12, beats, time)."""
+    ordered = np.sort(cut, axis=1)
+    half = cut.shape[1] // 2
+    return ordered[:, half] if cut.shape[1] % 2 else (ordered[:, half - 1] + ordered[:, half]) / np.float32(2)
 
 
 def _align(filled: FloatArray, peaks: npt.NDArray[np.int64], whole: npt.NDArray[np.bool_]) -> tuple[npt.NDArray[np.int64], Array]:
@@ -128,7 +140,7 @@ def delineate(average: FloatArray, rr: float) -> Waves:
     """Find P, QRS and T of an average beat. average: (12, 100) mV at FS; rr: the usual interval, s."""
     beat = np.nan_to_num(average).astype(np.float64) @ _INTERPOLATE
     slope = beat[:, 2:] - beat[:, :-2]
-    speed = np.pad(np.sqrt(np.einsum("lt,lt->t", slope, slope)), 1, mode="edge")
+    speed = _held(np.sqrt(np.einsum("lt,lt->t", slope, slope)))
     top = speed[CENTRE - round(80 * MS) : CENTRE + round(80 * MS)].max()
     quiet = np.quantile(speed[CENTRE - round(180 * MS) : CENTRE + round(320 * MS)], 0.15)
     limit = quiet + 0.07 * (top - quiet)

@@ -55,7 +55,7 @@ def prompt_inputs(model: Any, tokenizer: Any, prefixes: Tensor, encoded: Sequenc
 
 
 def _fast(model: FastLlama, tokenizer: Any, prefixes: Tensor, encoded: Sequence[Sequence[int]], longest: int) -> list[list[int]]:
-    return model.greedy(*prompt_inputs(model, tokenizer, prefixes, encoded), longest, tokenizer.eos_token_id)
+    return model.greedy(*prompt_inputs(model, tokenizer, prefixes, encoded), longest, tokenizer.eos_token_id, encoded)
 
 
 def _greedy(model: Any, tokenizer: Any, prefixes: Tensor, encoded: Sequence[Sequence[int]], longest: int) -> list[list[int]]:

@@ -40,7 +40,11 @@ from regen.generators.rules import believable, unreadable
 from regen.generators.soft_prompt import SoftPrompt
 from regen.index.case_index import CaseIndex
 from regen.index.cases import hits_from
-from regen.study import Draft, Finding, FloatArray
+from regen.study import Draft, Finding, FloatArray, Hit
+
+Rows = dict[int, dict[str, Any]]
+_VOTERS = 20
+"""Cases nearest by cosine that may stand behind a sentence."""
 
 
 @dataclass(slots=True, eq=False)
@@ -98,7 +102,8 @@ class LocalWriter:
             prefixes = self.prefixes(requests, plans)
         texts = decode(self.fast or self.model, self.tokenizer, prefixes, prompts, self.recipe.report_length)
         wrote = (time.perf_counter() - start) * 1000 / len(requests)
-        return [self._draft(r, p, text, wrote) for r, p, text in zip(requests, plans, texts, strict=True)]
+        cases = self._cases(requests, plans)
+        return [self._draft(r, p, text, wrote, cases) for r, p, text in zip(requests, plans, texts, strict=True)]
 
     def plan(self, requests: Sequence[Request]) -> list[Plan]:
         """Probabilities, findings and the retrieved cases of each study; the whole batch at once."""
@@ -142,12 +147,13 @@ class LocalWriter:
         return prompt_text(retrieved, measured_text(request.measured), plan_text(c for c in CODES if c in plan.positive), self._language(request))
 
     def _language(self, request: Request) -> str:
-        if request.language:
-            return request.language
-        known = self.index.cases["language"].drop_nulls()
-        return str(known.mode().sort()[0]) if len(known) else "en"
+        return request.language or self.index.language
 
-    def _draft(self, request: Request, plan: Plan, text: str, wrote: float) -> Draft:
+    def _cases(self, requests: Sequence[Request], plans: Sequence[Plan]) -> Rows:
+        """What is known of every case that a sentence of these drafts may point to."""
+        return self.index.rows(np.concatenate([*(r.ids[:_VOTERS] for r in requests), *(p.ids for p in plans)]).tolist())
+
+    def _draft(self, request: Request, plan: Plan, text: str, wrote: float, cases: Rows) -> Draft:
         study = request.study
         measured = believable(request.measured, plan.positive)
         thresholds = self.evidence.thresholds if plan.retrieved else self.evidence.alone_thresholds
@@ -155,8 +161,8 @@ class LocalWriter:
             code: Finding(code, BY_CODE[code].label, round(float(plan.probabilities[j]), 5), round(float(thresholds[j]), 5), code in plan.positive)
             for j, code in enumerate(CODES)
         }
-        near = hits_from(self.index.cases, plan.ids.tolist(), plan.scores.tolist(), request.allowed)
-        voters = near + [h for h in self._voters(request) if h.study_id not in {n.study_id for n in near}]
+        near = hits_from(cases, plan.ids.tolist(), plan.scores.tolist(), request.allowed)
+        voters = near + [h for h in self._voters(request, cases) if h.study_id not in {n.study_id for n in near}]
         basis = Basis(findings, plan.positive, measured, voters, bool(study.priors), self._language(request))
         kept, dropped, flags = guard(text, basis)
         deaf = unreadable(request.measured)
@@ -177,11 +183,11 @@ class LocalWriter:
             {"write": round(wrote, 3)}, tuple(dropped),
         )  # fmt: skip
 
-    def _voters(self, request: Request, most: int = 20) -> list[Any]:
+    def _voters(self, request: Request, cases: Rows) -> list[Hit]:
         """The nearest cases by cosine, which back a sentence beside those that are shown."""
         if not self.recipe.neighbours:
             return []
-        return [replace(h, rank=0) for h in hits_from(self.index.cases, request.ids[:most].tolist(), request.scores[:most].tolist())]
+        return [replace(h, rank=0) for h in hits_from(cases, request.ids[:_VOTERS].tolist(), request.scores[:_VOTERS].tolist())]
 
 
 @dataclass(frozen=True, slots=True, eq=False)

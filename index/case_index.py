@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path, PurePath
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -78,6 +79,17 @@ class CaseIndex:
     def languages(self) -> frozenset[str]:
         """Those that the cases' reports are written in."""
         return frozenset(self.cases["language"].drop_nulls())
+
+    @cached_property
+    def language(self) -> str:
+        """The most frequent language of the cases' reports; 'en' where none is known."""
+        known = self.cases["language"].drop_nulls()
+        return str(known.mode().sort()[0]) if len(known) else "en"
+
+    def rows(self, ids: Iterable[int]) -> dict[int, dict[str, Any]]:
+        """What is known of these cases, by row number; ids below 0 are left out. One look-up for a batch is as long as one for a case."""
+        wanted = sorted({int(i) for i in ids if i >= 0})
+        return dict(zip(wanted, self.cases[wanted].to_dicts(), strict=True)) if wanted else {}
 
     def search(self, queries: FloatArray, k: int, askers: Sequence[Asker]) -> tuple[Ids, FloatArray]:
         """Nearest allowed cases. queries: (b, dim) unit vectors. Returns row numbers (b, k), -1 where fewer exist, and cosines (b, k).

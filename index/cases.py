@@ -9,7 +9,7 @@ age. `time` is null where the archive shifted its dates patient by patient, beca
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -77,14 +77,16 @@ def statement_matrix(cases: pl.DataFrame) -> npt.NDArray[np.float32]:
     return out
 
 
-def hits_from(cases: pl.DataFrame, ids: Sequence[int], scores: Sequence[float], why: str = "") -> list[Hit]:
-    """Rows of the store as Hits, nearest first; ids below 0 (no such neighbour) are left out."""
+def hits_from(cases: pl.DataFrame | Mapping[int, dict[str, Any]], ids: Sequence[int], scores: Sequence[float], why: str = "") -> list[Hit]:
+    """Rows of the store as Hits, nearest first; ids below 0 (no such neighbour) are left out. cases: the store, or rows of it by number."""
     kept = [(int(i), round(float(s), 5)) for i, s in zip(ids, scores, strict=True) if i >= 0]
-    rows = cases[[i for i, _ in kept]].to_dicts() if kept else []
+    if isinstance(cases, pl.DataFrame):
+        numbers = [i for i, _ in kept]
+        cases = dict(zip(numbers, cases[numbers].to_dicts(), strict=True)) if kept else {}
     return [
         Hit(
             study_id=row["study_id"], score=score, report=row["report"], subject_id=row["subject_id"], rank=rank, allowed=why,
             statements={s["code"]: s["likelihood"] for s in row["statements"] or ()}, language=row["language"],
         )
-        for rank, (row, (_, score)) in enumerate(zip(rows, kept, strict=True), start=1)
+        for rank, (row, score) in enumerate(((cases[i], score) for i, score in kept), start=1)
     ]  # fmt: skip

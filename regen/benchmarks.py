@@ -40,7 +40,7 @@ from regen.study import Draft, Study
 
 TARGET = 10.0
 """Times the peer."""
-_CHUNK = 64
+_CHUNK = 128
 _MEMORY_AT = (100, 300)
 """Numbers of studies whose peak memory is compared."""
 
@@ -117,7 +117,7 @@ class StockParts:
         request = Request(study, tokens[0], head[0], measured, ids[0], scores[0], study.language, index.why(asker))
         plan = self._timed("plan", lambda: writer.plan([request])[0])
         text = self._timed("generate", lambda: self._generate(writer.prefixes([request], [plan]), writer.prompt(request, plan)))
-        return self._timed("guard", lambda: writer._draft(request, plan, text, 0.0))
+        return self._timed("guard", lambda: writer._draft(request, plan, text, 0.0, writer._cases([request], [plan])))
 
     def _generate(self, prefix: torch.Tensor, prompt: str) -> str:
         tokenizer = self.writer.tokenizer
@@ -199,7 +199,8 @@ def parts(pipeline: Pipeline, cases: Sequence[Case]) -> dict[str, float]:
         with torch.no_grad():
             prefixes = done(writer.prefixes(requests, plans))
         texts = done(decode(writer.fast or writer.model, writer.tokenizer, prefixes, prompts, writer.recipe.report_length))
-        done([line(writer._draft(*each, 0.0)) for each in zip(requests, plans, texts, strict=True)])
+        rows = writer._cases(requests, plans)
+        done([line(writer._draft(*each, 0.0, rows)) for each in zip(requests, plans, texts, strict=True)])
         for name, before, after in zip(spent, marks, marks[1:], strict=False):
             spent[name] += after - before
     return {name: seconds * 1000 / len(cases) for name, seconds in spent.items()}
