@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -27,7 +27,7 @@ from regen.encoders.head import FeatureScale
 from regen.encoders.recordings import FS, clean_and_measure
 from regen.encoders.store import Towers
 from regen.errors import DataError
-from regen.eval.predictions import Predictions, References, read_sets
+from regen.eval.predictions import Predictions, References
 from regen.study import FloatArray
 
 SIGNAL_HZ = 25.0
@@ -122,10 +122,10 @@ def nearest_embedding(queries: References, pool: References, query: FloatArray, 
 def expected_agreement(queries: References, pool: References, probabilities: FloatArray, name: str = "highest expected agreement") -> Predictions:
     """The training report whose statements S have the highest expected F1 against the predicted probabilities p (n, 71).
 
-    With independent statements E[F1] is about 2 * sum of p over S / (|S| + sum of p), the ratio of the expectations; S is read in
-    the report. A report without a statement scores 0.
+    With independent statements E[F1] is about 2 * sum of p over S / (|S| + sum of p), the ratio of the expectations; S is what was coded
+    for the report. A report without a statement scores 0.
     """
-    sets = read_sets(pool.reports).astype(np.float32)
+    sets = pool.statements.astype(np.float32)
     sizes = sets.sum(axis=1)
 
     def score(rows: slice) -> FloatArray:
@@ -160,7 +160,7 @@ def floors(queries: References, pool: References, rng: np.random.Generator, quer
         out.append(nearest_embedding(queries, pool, query.embedding, cases.embedding))
     if query.probabilities is not None:
         out.append(expected_agreement(queries, pool, query.probabilities))
-    return out
+    return [*out, oracle(queries, pool)]
 
 
 def _barred(queries: References, pool: References) -> list[npt.NDArray[np.int64]]:
@@ -197,4 +197,5 @@ def _best(queries: References, pool: References, score: Callable[[slice], FloatA
 
 
 def _copied(name: str, pool: References, picks: list[int]) -> Predictions:
-    return Predictions.from_reports(name, [pool.reports[pick] if pick >= 0 else "" for pick in picks])
+    made = Predictions.from_reports(name, [pool.reports[pick] if pick >= 0 else "" for pick in picks])
+    return replace(made, declared=pool.statements[picks] & (np.asarray(picks) >= 0)[:, None])

@@ -5,7 +5,8 @@
     peer = Predictions.from_reports("peer", texts)                      anyone's texts, one a reference row
 
 The set of statements of a prediction is what the labeler reads in its report, whoever wrote it: the report is what the user sees, and one
-reader for all systems favours none. `misread` lists the references whose own report does not read back to what was coded.
+reader for all systems favours none. `misread` lists the references whose own report does not read back to what was coded; where those are
+many (reports as people wrote them), what a system declares beside its text is scored in a column of its own.
 """
 
 from __future__ import annotations
@@ -95,7 +96,8 @@ class Predictions:
     """One system's answer to n references, row by row.
 
     reports: n texts, '' where the system gave none; statements: (n, 71) bool, read in them; probabilities: (n, 71) or None where the
-    system gives none; missing: how many studies it gave no draft for (they score as empty drafts).
+    system gives none; missing: how many studies it gave no draft for (they score as empty drafts); declared: (n, 71) bool, the findings that
+    the system calls positive, or what was coded for the report it copied, None where it says nothing but its text.
     """
 
     name: str
@@ -103,6 +105,7 @@ class Predictions:
     statements: Sets
     probabilities: FloatArray | None = None
     missing: int = 0
+    declared: Sets | None = None
 
     @classmethod
     def from_reports(cls, name: str, reports: Sequence[str], probabilities: FloatArray | None = None) -> Predictions:
@@ -130,12 +133,14 @@ class Predictions:
         rows = [found.get(study, {}) for study in references.study_ids]
         reports = [str(row.get("report") or "") for row in rows]
         probabilities = np.zeros((len(rows), len(CODES)), np.float32)
+        declared = np.zeros(probabilities.shape, np.bool_)
         for i, row in enumerate(rows):
             for finding in row.get("findings") or ():
-                if finding["code"] in _COLUMN:
-                    probabilities[i, _COLUMN[finding["code"]]] = finding["probability"]
+                if (column := _COLUMN.get(finding["code"])) is not None:
+                    probabilities[i, column] = finding["probability"]
+                    declared[i, column] = bool(finding.get("positive"))
         given = any(row.get("findings") for row in rows)
-        return cls(name, reports, read_sets(reports), probabilities if given else None, known.count(False))
+        return cls(name, reports, read_sets(reports), probabilities if given else None, known.count(False), declared if given else None)
 
 
 def _by_study(name: str, drafts: Iterable[Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -29,7 +29,7 @@ from regen.eval.text_metrics import TextScores, copies, most_common, text_scores
 
 COLUMNS: dict[str, str] = {
     "micro_f1": "set micro-F1", "macro_f1": "set macro-F1", "superclass_f1": "superclass macro-F1",
-    "superclass_auc": "superclass AUC", "statement_auc": "statement AUC",
+    "declared_f1": "micro-F1 of declared findings", "superclass_auc": "superclass AUC", "statement_auc": "statement AUC",
     "bleu_1": "BLEU-1", "bleu_2": "BLEU-2", "bleu_3": "BLEU-3", "bleu_4": "BLEU-4", "rouge_l": "ROUGE-L", "meteor": "METEOR",
     "copies": "exact copies of training reports", "constant": "most common draft",
 }  # fmt: skip
@@ -147,7 +147,8 @@ def _blocks(references: References, new: npt.NDArray[np.bool_]) -> list[tuple[st
 
 def _part(p: Predictions, rows: npt.NDArray[np.int64]) -> Predictions:
     probabilities = None if p.probabilities is None else p.probabilities[rows]
-    return Predictions(p.name, [p.reports[i] for i in rows], p.statements[rows], probabilities)
+    declared = None if p.declared is None else p.declared[rows]
+    return replace(p, reports=[p.reports[i] for i in rows], statements=p.statements[rows], probabilities=probabilities, declared=declared)
 
 
 def _score(references: References, p: Predictions, texts: TextScores, copied: Values, resamples: Resamples) -> dict[str, Sampled]:
@@ -158,6 +159,8 @@ def _score(references: References, p: Predictions, texts: TextScores, copied: Va
         "macro_f1": partial(set_metrics.macro_f1, *sets),
         "superclass_f1": partial(set_metrics.superclass_f1, *sets),
     }
+    if p.declared is not None:
+        made["declared_f1"] = partial(set_metrics.micro_f1, p.declared, references.statements)
     if p.probabilities is not None:
         ranked = (p.probabilities, references.statements)
         made |= {"superclass_auc": partial(set_metrics.superclass_auc, *ranked), "statement_auc": partial(set_metrics.macro_auc, *ranked)}

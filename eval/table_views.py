@@ -10,7 +10,8 @@ from regen.eval.bootstrap import Sampled
 from regen.eval.report_table import COLUMNS, Block, Table
 
 _SHORT = {
-    "micro_f1": "micro\nF1", "macro_f1": "macro\nF1", "superclass_f1": "super\nF1", "superclass_auc": "super\nAUC", "statement_auc": "stmt\nAUC",
+    "micro_f1": "micro\nF1", "macro_f1": "macro\nF1", "superclass_f1": "super\nF1", "declared_f1": "decl.\nF1",
+    "superclass_auc": "super\nAUC", "statement_auc": "stmt\nAUC",
     "bleu_4": "BLEU\n4", "rouge_l": "ROUGE\nL", "meteor": "METE\nOR", "copies": "cop-\nies", "constant": "most\nused",
 }  # fmt: skip
 """What a terminal shows, and its headings; BLEU-1..3 are in the Markdown and the JSON."""

@@ -1,4 +1,4 @@
-"""How close a draft's words come to the report's: BLEU-1..4, ROUGE-L, METEOR.
+"""How close a draft's words come to the report's: BLEU-1..4, ROUGE-1, -2, -L, METEOR (CIDEr: regen.eval.cider).
 
     scores = text_scores(["sinus rhythm normal ecg"], ["Sinus rhythm. Normal ECG."])
     bleu(scores, 4)            corpus BLEU-4, (1,)
@@ -13,8 +13,6 @@ A study without a reference text has nothing to compare with: its values are NaN
 
 from __future__ import annotations
 
-import re
-import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -26,18 +24,13 @@ import numpy.typing as npt
 from nltk.stem.porter import PorterStemmer
 from nltk.translate.meteor_score import single_meteor_score
 
+from regen.data_prep.wording import rouge_l, words
 from regen.errors import DataError
 from regen.eval.bootstrap import Values, each_once
 
 Rows = npt.NDArray[np.int64] | npt.NDArray[np.bool_]
 ORDERS = 4
 """BLEU counts runs of one to four words."""
-_NO_WORD = re.compile(r"[\W_]+")
-
-
-def words(text: str) -> list[str]:
-    """'Probable LVH, stage II-III.' -> ['probable', 'lvh', 'stage', 'ii', 'iii']; umlauts stay."""
-    return _NO_WORD.sub(" ", unicodedata.normalize("NFC", text).lower()).split()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -115,28 +108,6 @@ def bleu(scores: TextScores, order: int = 4, weights: Values | None = None) -> V
     return np.where(theirs > 0, np.where(ours > 0, precision * penalty, 0.0), np.nan)
 
 
-def rouge_l(draft: Sequence[str], reference: Sequence[str]) -> float:
-    """ROUGE-L F1 (Lin, ACL workshop 2004, beta 1): twice the longest common subsequence over the words of both. 0 where one is empty."""
-    if not draft or not reference:
-        return 0.0
-    return 2 * common_subsequence(draft, reference) / (len(draft) + len(reference))
-
-
-def common_subsequence(a: Sequence[str], b: Sequence[str]) -> int:
-    """Length of the longest common subsequence, one machine addition a word of b (Hyyrö, AWOCA 2004): bit i of `open_` is unset once
-    the i-th word of a has lengthened the subsequence.
-    """
-    at: dict[str, int] = {}
-    for i, word in enumerate(a):
-        at[word] = at.get(word, 0) | 1 << i
-    full = (1 << len(a)) - 1
-    open_ = full
-    for word in b:
-        hit = open_ & at.get(word, 0)
-        open_ = ((open_ + hit) | (open_ - hit)) & full
-    return len(a) - open_.bit_count()
-
-
 class _Stemmer(PorterStemmer):
     """Porter's stemmer, each word once."""
 
@@ -170,6 +141,14 @@ def meteor_score(draft: list[str], reference: list[str]) -> float:
     if not draft or not reference:
         return 0.0
     return float(single_meteor_score(reference, draft, stemmer=_STEMMER, wordnet=_NO_SYNONYMS))
+
+
+def rouge_n(scores: TextScores, order: int) -> Values:
+    """ROUGE-1 or -2 F1 of every row (Lin, ACL workshop 2004): twice the matching runs over the runs of both. Returns (n,)."""
+    theirs = np.maximum(scores.lengths[:, 1] - order + 1, 0)
+    either = scores.total[:, order - 1] + theirs
+    value = np.divide(2 * scores.matched[:, order - 1], either, out=np.zeros(len(either)), where=either > 0)
+    return np.where(scores.lengths[:, 1] > 0, value, np.nan)
 
 
 def mean(values: Values, weights: Values | None = None) -> Values:

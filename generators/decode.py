@@ -14,24 +14,33 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
-from regen.generators.fast_llama import FastLlama
-from regen.generators.language_model import pad_left, positions
+from regen.generators.fast_llama import TOGETHER, FastLlama
+from regen.generators.language_model import positions
 
+_BATCH = 64
+"""Rows at once for a model of transformers."""
 _LEAVE = 0.25
 """Finished rows are taken out of the batch when they are this share of it."""
 
 
 @torch.inference_mode()
-def decode(model: Any, tokenizer: Any, prefixes: Tensor, prompts: Sequence[str], longest: int, batch: int = 64) -> list[str]:
-    """prefixes: (n, soft, width); prompts: n texts. Returns n reports, stripped, in the given order."""
+def decode(
+    model: Any, tokenizer: Any, prefixes: Tensor, prompts: Sequence[str], longest: int, batch: int | None = None, guesses: Sequence[str] | None = None
+) -> list[str]:
+    """prefixes: (n, soft, width); prompts: n texts; guesses: what the reports may be, which changes how fast a FastLlama writes and nothing
+    else. Returns n reports, stripped, in the given order."""
     encoded = [tokenizer(prompt, add_special_tokens=False)["input_ids"] for prompt in prompts]
+    guessed = [tokenizer(" " + guess, add_special_tokens=False)["input_ids"] if guess else [] for guess in guesses or [""] * len(prompts)]
     order = sorted(range(len(encoded)), key=lambda i: len(encoded[i]))
     out = [""] * len(encoded)
-    write = _fast if isinstance(model, FastLlama) else _greedy
+    write, most = (_fast, TOGETHER) if isinstance(model, FastLlama) else (_greedy, _BATCH)
+    batch = batch or most
     for start in range(0, len(order), batch):
         rows = order[start : start + batch]
-        for row, ids in zip(rows, write(model, tokenizer, prefixes[rows], [encoded[i] for i in rows], longest), strict=True):
+        written = write(model, tokenizer, prefixes[rows], [encoded[i] for i in rows], longest, [guessed[i] for i in rows])
+        for row, ids in zip(rows, written, strict=True):
             out[row] = tokenizer.decode(ids, skip_special_tokens=True).strip()
     return out
 
@@ -39,26 +48,26 @@ def decode(model: Any, tokenizer: Any, prefixes: Tensor, prompts: Sequence[str],
 def prompt_inputs(model: Any, tokenizer: Any, prefixes: Tensor, encoded: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
     """Embeddings [padding, begin, soft tokens, prompt] and their mask: (b, n, width), (b, n)."""
     device, dtype = model.device, model.dtype
-    ids, mask = (x.to(device) for x in pad_left(encoded, tokenizer.pad_token_id))
     embed = model.get_input_embeddings()
     begin = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.eos_token_id
-    head = torch.cat([embed(torch.full((len(ids), 1), begin, device=device)), prefixes.to(device, dtype)], 1)
-    padding = ids.shape[1] - mask.sum(1)
-    inputs = torch.cat([head, embed(ids)], 1).to(dtype)
-    full = torch.cat([torch.ones(len(ids), head.shape[1], dtype=mask.dtype, device=device), mask], 1)
-    if bool((padding == 0).all()):
-        return inputs, full
-    source = torch.arange(inputs.shape[1], device=device)[None].expand(len(ids), -1) - padding[:, None]
-    text = source >= head.shape[1]
-    at = torch.where(source < 0, head.shape[1], torch.where(text, source + padding[:, None], source))
-    return inputs.gather(1, at[..., None].expand(-1, -1, inputs.shape[2])), (source >= 0).to(mask.dtype)
+    first = embed(torch.tensor([begin], device=device)).to(dtype)
+    words = embed(torch.tensor([i for ids in encoded for i in ids], dtype=torch.long, device=device)).to(dtype).split([len(ids) for ids in encoded])
+    rows = [torch.cat([first, soft, text]) for soft, text in zip(prefixes.to(device, dtype), words, strict=True)]
+    there = [torch.ones(len(row), dtype=torch.long, device=device) for row in rows]
+    return pad_sequence(rows, True, padding_side="left"), pad_sequence(there, True, padding_side="left")
 
 
-def _fast(model: FastLlama, tokenizer: Any, prefixes: Tensor, encoded: Sequence[Sequence[int]], longest: int) -> list[list[int]]:
-    return model.greedy(*prompt_inputs(model, tokenizer, prefixes, encoded), longest, tokenizer.eos_token_id, encoded)
+def _fast(
+    model: FastLlama, tokenizer: Any, prefixes: Tensor, encoded: Sequence[Sequence[int]], longest: int, guessed: Sequence[Sequence[int]]
+) -> list[list[int]]:
+    end = tokenizer.eos_token_id
+    hints = [[*guess, end, *prompt] for guess, prompt in zip(guessed, encoded, strict=True)]
+    return model.greedy(*prompt_inputs(model, tokenizer, prefixes, encoded), longest, end, hints)
 
 
-def _greedy(model: Any, tokenizer: Any, prefixes: Tensor, encoded: Sequence[Sequence[int]], longest: int) -> list[list[int]]:
+def _greedy(
+    model: Any, tokenizer: Any, prefixes: Tensor, encoded: Sequence[Sequence[int]], longest: int, guessed: Sequence[Sequence[int]] = ()
+) -> list[list[int]]:
     from transformers import DynamicCache
 
     inputs, mask = prompt_inputs(model, tokenizer, prefixes, encoded)

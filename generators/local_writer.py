@@ -19,28 +19,30 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
 from regen.artifact import load_manifest, require_partner
+from regen.data_prep.labeler import statements_in
 from regen.data_prep.statements import BY_CODE, CODES
 from regen.encoders.hub import quiet
 from regen.encoders.training import has_fast_bf16
 from regen.generators.base import Request
+from regen.generators.consensus import Witness, agreed
 from regen.generators.decode import decode
-from regen.generators.evidence import EvidenceModel, agreement, votes_of
+from regen.generators.evidence import EvidenceModel, agreement
 from regen.generators.fast_llama import FastLlama
 from regen.generators.guards import Basis, guard
 from regen.generators.language_model import load_base
-from regen.generators.prompt import measured_text, plan_text, prompt_text, without_comparisons
+from regen.generators.plan import Plan, make_plans
+from regen.generators.prompt import measured_text, plan_report, plan_text, prompt_text, without_comparisons
 from regen.generators.recipe import WriterRecipe
 from regen.generators.rules import believable, unreadable
 from regen.generators.soft_prompt import SoftPrompt
 from regen.index.case_index import CaseIndex
 from regen.index.cases import hits_from
-from regen.study import Draft, Finding, FloatArray, Hit
+from regen.study import Draft, Finding, Hit
 
 Rows = dict[int, dict[str, Any]]
 _VOTERS = 20
@@ -100,36 +102,17 @@ class LocalWriter:
         prompts = [self.prompt(request, plan) for request, plan in zip(requests, plans, strict=True)]
         with torch.no_grad():
             prefixes = self.prefixes(requests, plans)
-        texts = decode(self.fast or self.model, self.tokenizer, prefixes, prompts, self.recipe.report_length)
+        guesses = [plan_report(plan.positive) for plan in plans]
+        texts = decode(self.fast or self.model, self.tokenizer, prefixes, prompts, self.recipe.report_length, guesses=guesses)
+        if self.recipe.witnesses:
+            texts = [self._agreed(*each) for each in zip(requests, plans, texts, strict=True)]
         wrote = (time.perf_counter() - start) * 1000 / len(requests)
         cases = self._cases(requests, plans)
         return [self._draft(r, p, text, wrote, cases) for r, p, text in zip(requests, plans, texts, strict=True)]
 
     def plan(self, requests: Sequence[Request]) -> list[Plan]:
         """Probabilities, findings and the retrieved cases of each study; the whole batch at once."""
-        ids = _pad([r.ids for r in requests], -1, np.int64)
-        scores = _pad([r.scores for r in requests], np.nan, np.float32)
-        head = np.stack([r.head for r in requests])
-        retrieved = np.asarray((ids >= 0).any(axis=1) & bool(self.recipe.neighbours), np.bool_)
-        probabilities, positive = self._findings(head, ids, scores, retrieved)
-        k = self.recipe.neighbours
-        order = np.argsort(-agreement(self.index.statements, ids, probabilities), axis=1, kind="stable")[:, :k]
-        return [
-            Plan(
-                probabilities[i], frozenset(CODES[j] for j in np.flatnonzero(positive[i])), bool(retrieved[i]),
-                ids[i][order[i]], scores[i][order[i]],
-            )
-            for i in range(len(requests))
-        ]  # fmt: skip
-
-    def _findings(
-        self, head: FloatArray, ids: npt.NDArray[np.int64], scores: FloatArray, retrieved: npt.NDArray[np.bool_]
-    ) -> tuple[FloatArray, npt.NDArray[np.bool_]]:
-        alone = self.evidence.probabilities(head, None)
-        votes = votes_of(self.index.statements, ids, scores, self.recipe.vote_temperature) if ids.shape[1] else np.zeros_like(head)
-        probabilities = np.where(retrieved[:, None], self.evidence.probabilities(head, votes), alone)
-        positive = np.where(retrieved[:, None], self.evidence.decide(probabilities), self.evidence.decide(probabilities, retrieved=False))
-        return probabilities, positive
+        return make_plans(self.evidence, self.index, self.recipe, requests)
 
     def prefixes(self, requests: Sequence[Request], plans: Sequence[Plan]) -> Tensor:
         """Soft prompts, (b, soft.length, model width)."""
@@ -141,13 +124,26 @@ class LocalWriter:
         return self.soft(tokens, torch.from_numpy(reports).to(device), scores.to(device))
 
     def prompt(self, request: Request, plan: Plan) -> str:
-        """The text part of the prompt; ends where the report begins."""
-        rows = [int(i) for i in plan.ids[: self.recipe.retrieved_texts] if i >= 0]
-        retrieved = [without_comparisons(text) for text in self.index.cases["report"][rows].to_list()] if rows else []
+        """The text part of the prompt; ends where the report begins. Cases that say the same stand in it once."""
+        rows = plan.cases
+        told = dict.fromkeys(without_comparisons(text) for text in self.index.cases["report"][rows].to_list()) if rows else ()
+        retrieved = list(told)[: self.recipe.retrieved_texts]
         return prompt_text(retrieved, measured_text(request.measured), plan_text(c for c in CODES if c in plan.positive), self._language(request))
 
     def _language(self, request: Request) -> str:
         return request.language or self.index.language
+
+    def _agreed(self, request: Request, plan: Plan, text: str) -> str:
+        """The draft, or the usual wording of the nearest reports in the language asked for (see consensus)."""
+        spoken = self.index.language_of_case[request.ids] == self._language(request)
+        rows = np.flatnonzero(spoken & (request.ids >= 0))[: self.recipe.witnesses]
+        ids = request.ids[rows]
+        reports = [without_comparisons(report) for report in self.index.cases["report"][ids].to_list()]
+        agreements = agreement(self.index.statements, ids[None], plan.probabilities[None])[0].tolist()
+        witnesses = [Witness(*each) for each in zip(reports, request.scores[rows].tolist(), agreements, strict=True)]
+        read = [CODES.index(code) for code in statements_in(text)]
+        own = 2 * float(plan.probabilities[read].sum()) / (len(read) + float(plan.probabilities.sum()))
+        return agreed(text, own, witnesses)
 
     def _cases(self, requests: Sequence[Request], plans: Sequence[Plan]) -> Rows:
         """What is known of every case that a sentence of these drafts may point to."""
@@ -157,10 +153,8 @@ class LocalWriter:
         study = request.study
         measured = believable(request.measured, plan.positive)
         thresholds = self.evidence.thresholds if plan.retrieved else self.evidence.alone_thresholds
-        findings = {
-            code: Finding(code, BY_CODE[code].label, round(float(plan.probabilities[j]), 5), round(float(thresholds[j]), 5), code in plan.positive)
-            for j, code in enumerate(CODES)
-        }
+        values = (np.round(row.astype(np.float64), 5).tolist() for row in (plan.probabilities, thresholds))
+        findings = {code: Finding(code, BY_CODE[code].label, p, limit, code in plan.positive) for code, p, limit in zip(CODES, *values, strict=True)}
         near = hits_from(cases, plan.ids.tolist(), plan.scores.tolist(), request.allowed)
         voters = near + [h for h in self._voters(request, cases) if h.study_id not in {n.study_id for n in near}]
         basis = Basis(findings, plan.positive, measured, voters, bool(study.priors), self._language(request))
@@ -187,22 +181,4 @@ class LocalWriter:
         """The nearest cases by cosine, which back a sentence beside those that are shown."""
         if not self.recipe.neighbours:
             return []
-        return [replace(h, rank=0) for h in hits_from(cases, request.ids[:_VOTERS].tolist(), request.scores[:_VOTERS].tolist())]
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Plan:
-    """What is going to be said: probabilities (71,), positive codes, and the cases shown: those that agree best, (k,) rows and cosines."""
-
-    probabilities: FloatArray
-    positive: frozenset[str]
-    retrieved: bool
-    ids: npt.NDArray[np.int64]
-    scores: FloatArray
-
-
-def _pad(rows: Sequence[npt.NDArray[Any]], fill: float, kind: type) -> npt.NDArray[Any]:
-    out: npt.NDArray[Any] = np.full((len(rows), max(map(len, rows), default=0)), fill, kind)
-    for i, row in enumerate(rows):
-        out[i, : len(row)] = row
-    return out
+        return hits_from(cases, request.ids[:_VOTERS].tolist(), request.scores[:_VOTERS].tolist(), ranked=False)

@@ -16,6 +16,7 @@ import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 
+from regen.data_prep.coding import Coding, render
 from regen.data_prep.labeler import read
 from regen.data_prep.statements import BY_CODE
 
@@ -33,6 +34,11 @@ _COMPARISON = re.compile(
 def plan_text(codes: Iterable[str]) -> str:
     """Statement codes in clinical order -> 'sinus rhythm; left anterior fascicular block'."""
     return "; ".join(BY_CODE[code].label.lower() for code in codes)
+
+
+def plan_report(codes: Iterable[str]) -> str:
+    """The same as the catalogue would word it, in English: near to what a writer makes of it."""
+    return render(Coding(dict.fromkeys(codes, 1.0)))
 
 
 def measured_text(measured: Mapping[str, float]) -> str:

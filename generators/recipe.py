@@ -26,6 +26,10 @@ class WriterRecipe(Config):
     voters: int = Field(400, ge=1, description="nearest cases that vote on every statement")
     vote_temperature: float = Field(0.1, gt=0, description="a case votes with exp(cosine / this)")
 
+    witnesses: int = Field(
+        0, ge=0, description="nearest reports in the language asked for whose usual wording is taken; 0 keeps the language model's own"
+    )
+
     lora_rank: int = Field(16, ge=1)
     lora_alpha: int = Field(32, ge=1)
     lora_dropout: float = Field(0.05, ge=0, lt=1)

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-import logging
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,14 +28,13 @@ from regen.generators.decode import prompt_inputs
 from regen.generators.evidence import EvidenceModel, votes_of
 from regen.generators.examples import noisy, ordered, text_examples, told_from, vocabulary_texts
 from regen.generators.language_model import encode_pair, length_batches, load_base, next_token_loss, positions, pretrain, save_base, small_llama
-from regen.generators.local_writer import LocalWriter, Plan
-from regen.generators.prompt import measured_text, plan_text, prompt_text, without_comparisons
+from regen.generators.local_writer import LocalWriter
+from regen.generators.plan import Plan
 from regen.generators.recipe import WriterRecipe
 from regen.generators.soft_prompt import SoftPrompt
 from regen.index.case_index import Asker, CaseIndex
 from regen.study import FloatArray
 
-logger = logging.getLogger(__name__)
 Progress = Callable[[Iterable[int], str], Iterable[int]]
 
 
@@ -177,8 +175,6 @@ def validation_loss(writer: LocalWriter, val: Part, device: torch.device) -> flo
 
 def _hide(request: Request, plan: Plan, recipe: WriterRecipe, rng: np.random.Generator) -> tuple[Request, Plan]:
     """Leave out the study's tokens or the retrieved cases now and then, as the recipe says."""
-    from dataclasses import replace
-
     if rng.random() < recipe.drop_study:
         request = replace(request, tokens=torch.zeros_like(request.tokens))
     if rng.random() < recipe.drop_retrieval:
@@ -189,11 +185,9 @@ def _hide(request: Request, plan: Plan, recipe: WriterRecipe, rng: np.random.Gen
 def _pair(writer: LocalWriter, request: Request, plan: Plan, recordings: Recordings, row: int, rng: np.random.Generator) -> tuple[list[int], int]:
     labels = recordings.labels[row]
     true = plan.positive if np.isnan(labels).any() else {CODES[j] for j in np.flatnonzero(labels)}
-    near = [int(i) for i in plan.ids[: writer.recipe.retrieved_texts] if i >= 0]
-    others = [CODES[j] for i in near for j in np.flatnonzero(np.nan_to_num(writer.index.statements[i]))]
+    others = [CODES[j] for i in plan.cases for j in np.flatnonzero(np.nan_to_num(writer.index.statements[i]))]
     codes = noisy(ordered(set(true)), others, writer.recipe.plan_noise, rng)
-    texts = [without_comparisons(t) for t in writer.index.cases["report"][near].to_list()] if near else []
-    prompt = prompt_text(texts, measured_text(request.measured), plan_text(codes), request.language or "en")
+    prompt = writer.prompt(request, replace(plan, positive=frozenset(codes)))
     return encode_pair(writer.tokenizer, prompt, recordings.reports[row], writer.recipe.text_length)
 
 

@@ -76,6 +76,12 @@ class CaseIndex:
         return statement_matrix(self.cases)
 
     @cached_property
+    def language_of_case(self) -> npt.NDArray[np.str_]:
+        """(n,) of each case's report; '' where it is unknown or there is no report."""
+        told = self.cases.select(pl.when(pl.col("report").fill_null("") != "").then(pl.col("language")).fill_null(""))
+        return np.asarray(told.to_series().to_list(), np.str_)
+
+    @cached_property
     def languages(self) -> frozenset[str]:
         """Those that the cases' reports are written in."""
         return frozenset(self.cases["language"].drop_nulls())

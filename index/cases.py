@@ -77,15 +77,18 @@ def statement_matrix(cases: pl.DataFrame) -> npt.NDArray[np.float32]:
     return out
 
 
-def hits_from(cases: pl.DataFrame | Mapping[int, dict[str, Any]], ids: Sequence[int], scores: Sequence[float], why: str = "") -> list[Hit]:
-    """Rows of the store as Hits, nearest first; ids below 0 (no such neighbour) are left out. cases: the store, or rows of it by number."""
+def hits_from(
+    cases: pl.DataFrame | Mapping[int, dict[str, Any]], ids: Sequence[int], scores: Sequence[float], why: str = "", ranked: bool = True
+) -> list[Hit]:
+    """Rows of the store as Hits, nearest first; ids below 0 (no such neighbour) are left out. cases: the store, or rows of it by number;
+    ranked: number them from 1, else 0."""
     kept = [(int(i), round(float(s), 5)) for i, s in zip(ids, scores, strict=True) if i >= 0]
     if isinstance(cases, pl.DataFrame):
         numbers = [i for i, _ in kept]
         cases = dict(zip(numbers, cases[numbers].to_dicts(), strict=True)) if kept else {}
     return [
         Hit(
-            study_id=row["study_id"], score=score, report=row["report"], subject_id=row["subject_id"], rank=rank, allowed=why,
+            study_id=row["study_id"], score=score, report=row["report"], subject_id=row["subject_id"], rank=rank if ranked else 0, allowed=why,
             statements={s["code"]: s["likelihood"] for s in row["statements"] or ()}, language=row["language"],
         )
         for rank, (row, score) in enumerate(((cases[i], score) for i, score in kept), start=1)

@@ -40,7 +40,7 @@ from regen.study import Draft, Study
 
 TARGET = 10.0
 """Times the peer."""
-_CHUNK = 128
+_CHUNK = 150
 _MEMORY_AT = (100, 300)
 """Numbers of studies whose peak memory is compared."""
 

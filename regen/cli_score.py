@@ -31,7 +31,7 @@ def report(
     force: Annotated[bool, typer.Option("--force", help="replace an output that exists")] = False,
 ) -> None:
     """One table: system, parts hidden, every floor; n and 95 % intervals. Example: regen eval report --studies data --bundle bundle"""
-    from regen.evaluating import evaluate
+    from regen.evaluating.report import evaluate
 
     evaluate(studies, split, bundle, random_init, drafts or [], language, out, device, seed, force)
 

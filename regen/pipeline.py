@@ -35,7 +35,7 @@ from regen.index.case_index import Asker, CaseIndex
 from regen.study import Draft, FloatArray, Hit, Study
 
 Source = str | Path | Study
-_BATCH = 128
+_BATCH = 150
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -12,7 +12,7 @@ from regen.artifact import check_free_file
 from regen.cli import main
 from regen.data_prep.prepared import Prepared
 from regen.errors import ArtifactError, ConfigError, DataError
-from regen.evaluating import check_split, evaluate
+from regen.evaluating.report import check_split, evaluate
 
 ROWS = (
     "system", "system, ECG blanked", "system, retrieval blanked", "nearest in the encoder, not pre-trained", "peer", "random report",

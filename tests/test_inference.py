@@ -146,7 +146,7 @@ def asked(model: Any, tokenizer: Any, prompts: list[str]) -> tuple[Tensor, list[
 def test_the_fast_llama_writes_what_transformers_writes(
     llama: tuple[Any, Any], monkeypatch: pytest.MonkeyPatch, longest: int, together: int, group: int
 ) -> None:
-    monkeypatch.setattr("regen.generators.fast_llama._TOGETHER", together)
+    monkeypatch.setattr("regen.generators.fast_llama.TOGETHER", together)
     monkeypatch.setattr("regen.generators.fast_llama._GROUP", group)
     model, tokenizer = llama
     prefixes, encoded = asked(model, tokenizer, PROMPTS)
@@ -157,6 +157,9 @@ def test_the_fast_llama_writes_what_transformers_writes(
     got = fast.greedy(*prompt_inputs(model, tokenizer, prefixes, encoded), longest, tokenizer.eos_token_id)
     assert got == expected
     assert len({tuple(row) for row in got}) > 2 or longest == 1
+    for hints in (encoded, [[*row, tokenizer.eos_token_id, *row[::-1]] for row in got], [[3, 4, 5] * 9] * len(got)):
+        hinted = fast.greedy(*prompt_inputs(model, tokenizer, prefixes, encoded), longest, tokenizer.eos_token_id, hints)
+        assert hinted == expected
 
 
 def test_rows_end_at_their_end_token(llama: tuple[Any, Any]) -> None:

@@ -10,8 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from nltk.translate.bleu_score import corpus_bleu
 
+from regen.data_prep.wording import common_subsequence, rouge_l, words
 from regen.errors import DataError
-from regen.eval.text_metrics import bleu, common_subsequence, copies, mean, meteor_score, most_common, rouge_l, text_scores, words
+from regen.eval.text_metrics import bleu, copies, mean, meteor_score, most_common, rouge_n, text_scores
 
 tokens = st.lists(st.sampled_from(["sinus", "rhythm", "normal", "ecg", "lvh"]), max_size=80)
 VOCABULARY = ["sinus", "rhythm", "normal", "ecg", "left", "axis", "deviation", "probable", "inferior", "infarction", "pvc", "t", "wave", "changes"]
@@ -147,3 +148,34 @@ def test_most_common_draft() -> None:
     assert most_common(["a", "b", "c", "d"]).mean() == 0.25
     assert most_common(["a", "a"]).mean() == 1.0
     assert most_common([]).shape == (0,)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(st.tuples(tokens, tokens), min_size=1, max_size=6))
+def test_equal_to_the_usual_libraries(pairs: list[tuple[list[str], list[str]]]) -> None:
+    """sacrebleu's corpus BLEU, rouge-score's ROUGE-1, -2, -L and nltk's METEOR, on texts that all of them split alike."""
+    from nltk.translate.meteor_score import single_meteor_score
+    from rouge_score.rouge_scorer import RougeScorer
+    from sacrebleu.metrics import BLEU
+
+    pairs = [(ours, theirs) for ours, theirs in pairs if theirs]
+    if not pairs:
+        return
+    drafts, references = ([" ".join(pair[i]) for pair in pairs] for i in (0, 1))
+    scores = text_scores(drafts, references)
+    peer = BLEU(tokenize="none", smooth_method="none", max_ngram_order=4).corpus_score(drafts, [references])
+    assert bleu(scores, 4)[0] == pytest.approx(peer.score / 100, abs=1e-6)
+    rouge = RougeScorer(["rouge1", "rouge2", "rougeL"])
+    for i, (draft, reference) in enumerate(zip(drafts, references, strict=True)):
+        expected = rouge.score(reference, draft)
+        assert rouge_n(scores, 1)[i] == pytest.approx(expected["rouge1"].fmeasure, abs=1e-6)
+        assert rouge_n(scores, 2)[i] == pytest.approx(expected["rouge2"].fmeasure, abs=1e-6)
+        assert scores.rouge_l[i] == pytest.approx(expected["rougeL"].fmeasure, abs=1e-6)
+        assert scores.meteor[i] == pytest.approx(single_meteor_score(pairs[i][1], pairs[i][0], wordnet=_Nothing()), abs=1e-6)
+
+
+class _Nothing:
+    """A thesaurus without an entry, as the product's METEOR has none."""
+
+    def synsets(self, word: str) -> list[object]:
+        return []
