@@ -135,6 +135,24 @@ def expected_agreement(queries: References, pool: References, probabilities: Flo
     return _copied(name, pool, _best(queries, pool, score))
 
 
+def hand_features(queries: References, pool: References, query: FloatArray, cases: FloatArray) -> Predictions:
+    """The training report with the highest expected agreement with what logistic regression on hand-made features predicts.
+
+    query, cases: (n, FEATURES). One regression a statement (scikit-learn, L2, C 0.01), features standardised on the pool; a statement
+    that fewer than two training studies show keeps its prevalence.
+    """
+    from sklearn.linear_model import LogisticRegression
+
+    scale = FeatureScale.fit(cases)
+    ours, theirs = (scale(torch.from_numpy(np.asarray(part, np.float32))).numpy() for part in (query, cases))
+    shown = pool.statements.sum(axis=0)
+    probabilities = np.tile(shown / max(len(pool), 1), (len(queries), 1)).astype(np.float32)
+    for column in np.flatnonzero((shown > 1) & (shown < len(pool))):
+        fitted = LogisticRegression(C=0.01, max_iter=200).fit(theirs, pool.statements[:, column])
+        probabilities[:, column] = fitted.predict_proba(ours)[:, 1]
+    return replace(expected_agreement(queries, pool, probabilities, "hand features + logistic regression"), probabilities=probabilities)
+
+
 def oracle(queries: References, pool: References) -> Predictions:
     """The training report whose statements agree best with the truth (F1): how far copying can go. Not a floor: it sees the answer."""
     return expected_agreement(queries, pool, queries.statements.astype(np.float32), "oracle: nearest statement set")
@@ -155,6 +173,7 @@ def floors(queries: References, pool: References, rng: np.random.Generator, quer
         most_frequent(queries, pool, by_language=True),
         nearest_signal(queries, pool, query.signal, cases.signal),
         nearest_measures(queries, pool, query.measures, cases.measures),
+        hand_features(queries, pool, query.measures, cases.measures),
     ]
     if query.embedding is not None and cases.embedding is not None:
         out.append(nearest_embedding(queries, pool, query.embedding, cases.embedding))

@@ -65,6 +65,11 @@ class Sampled:
         low, high = np.percentile(known, [2.5, 97.5])
         return float(low), float(high)
 
+    def plain(self) -> dict[str, float | None]:
+        """{"value", "low", "high"} for JSON, null where undefined."""
+        values = zip(("value", "low", "high"), (self.value, *self.interval), strict=True)
+        return {name: None if np.isnan(value) else round(value, 6) for name, value in values}
+
     def minus(self, other: Sampled) -> Sampled:
         """The difference, draw by draw. Both must come from the same Resamples."""
         return Sampled(self.value - other.value, self.draws - other.draws)

@@ -4,8 +4,7 @@
     made.block("all").rows["starter"]["micro_f1"].value, .interval
     made.difference("starter", "most frequent report", "micro_f1")      paired, on the same draws
 
-Blocks: all; the studies whose report does not occur in training; those that are not NORM; those that are both; and one a language where
-the references are in more than one. Within a block all systems and columns share their draws. Views: regen.eval.table_views.
+Blocks are the groups of regen.eval.strata. Within a block all systems and columns share their draws. Views: regen.eval.table_views.
 """
 
 from __future__ import annotations
@@ -18,19 +17,22 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import polars as pl
 
-from regen.data_prep.statements import CODES
 from regen.errors import DataError, did_you_mean
 from regen.eval import set_metrics, text_metrics
 from regen.eval.bootstrap import DRAWS, Resamples, Sampled, Statistic, Values, bootstrap
+from regen.eval.cider import cider
 from regen.eval.predictions import Predictions, References
 from regen.eval.set_metrics import frequent
+from regen.eval.strata import strata
 from regen.eval.text_metrics import TextScores, copies, most_common, text_scores
 
 COLUMNS: dict[str, str] = {
     "micro_f1": "set micro-F1", "macro_f1": "set macro-F1", "superclass_f1": "superclass macro-F1",
     "declared_f1": "micro-F1 of declared findings", "superclass_auc": "superclass AUC", "statement_auc": "statement AUC",
-    "bleu_1": "BLEU-1", "bleu_2": "BLEU-2", "bleu_3": "BLEU-3", "bleu_4": "BLEU-4", "rouge_l": "ROUGE-L", "meteor": "METEOR",
+    "bleu_1": "BLEU-1", "bleu_2": "BLEU-2", "bleu_3": "BLEU-3", "bleu_4": "BLEU-4", "rouge_1": "ROUGE-1", "rouge_2": "ROUGE-2", "rouge_l": "ROUGE-L",
+    "meteor": "METEOR", "cider": "CIDEr-D / 10",
     "copies": "exact copies of training reports", "constant": "most common draft",
 }  # fmt: skip
 """Key -> heading. All are shares, printed in percent; the two AUC columns are empty for a system that gives no probabilities."""
@@ -94,34 +96,37 @@ class Table:
             "n": block.n,
             "patients": block.patients,
             "statements_in_macro": block.statements,
-            "systems": {name: {column: _plain(cell) for column, cell in row.items()} for name, row in block.rows.items()},
+            "systems": {name: {column: cell.plain() for column, cell in row.items()} for name, row in block.rows.items()},
             "differences": {
                 other: {
-                    column: _plain(self.difference(first, other, column, block.name)) for column in block.rows[other] if column in block.rows[first]
+                    column: self.difference(first, other, column, block.name).plain() for column in block.rows[other] if column in block.rows[first]
                 }
                 for other in others
             },
         }
 
 
-def table(references: References, predictions: Sequence[Predictions], train_reports: Iterable[str], seed: int = 0, draws: int = DRAWS) -> Table:
+def table(
+    references: References, predictions: Sequence[Predictions], train_reports: Iterable[str], seed: int = 0, draws: int = DRAWS,
+    rows: pl.DataFrame | None = None,
+) -> Table:  # fmt: skip
     """Score every system on every block. The first of `predictions` is the system, the others what it is compared with.
 
-    train_reports: the reports of the training split, for 'new in training' and for exact copies.
+    train_reports: the reports of the training split, for 'new in training' and for exact copies; rows: of the prepared folder, in the
+    order of the references, for the blocks by sex, age band, site and device.
 
     Raises:
         DataError: no predictions, two with one name, or one of another length than the references.
     """
     _check(references, predictions)
     known = set(train_reports)
-    new = np.array([bool(text) for text in references.reports], np.bool_) & (copies(references.reports, known) == 0)
     blocks = []
-    scores = {p.name: (text_scores(p.reports, references.reports), copies(p.reports, known)) for p in predictions}
-    for number, (name, rows) in enumerate(_blocks(references, new)):
-        part = references.take(rows)
+    read = {p.name: Texts.of(p.reports, references.reports, known) for p in predictions}
+    for number, (name, chosen) in enumerate(strata(pl.DataFrame() if rows is None else rows, references, known)):
+        part = references.take(chosen)
         resamples = Resamples(part.subjects, np.random.default_rng([seed, number]), draws)
-        values = {p.name: _score(part, _part(p, rows), scores[p.name][0].take(rows), scores[p.name][1][rows], resamples) for p in predictions}
-        blocks.append(Block(name, len(rows), resamples.patients, int(frequent(part.statements).sum()), values))
+        values = {p.name: _score(part, _part(p, chosen), read[p.name].take(chosen), resamples) for p in predictions}
+        blocks.append(Block(name, len(chosen), resamples.patients, int(frequent(part.statements).sum()), values))
     missing = {p.name: p.missing for p in predictions}
     return Table(tuple(blocks), tuple(p.name for p in predictions), missing, int((~references.coded).sum()), seed, draws)
 
@@ -135,25 +140,31 @@ def _check(references: References, predictions: Sequence[Predictions]) -> None:
             raise DataError(f"table, {p.name}: expected a prediction a reference ({len(references)}), got {len(p.reports)}; align them by study_id")
 
 
-def _blocks(references: References, new: npt.NDArray[np.bool_]) -> list[tuple[str, npt.NDArray[np.int64]]]:
-    """(name, rows) of every block; an empty one is kept, so that its n of 0 is seen."""
-    abnormal = ~references.statements[:, CODES.index("NORM")]
-    masks = {"all": np.ones(len(references), np.bool_), "new in training": new, "not NORM": abnormal, "new and not NORM": new & abnormal}
-    spoken = sorted({language for language in references.languages if language})
-    if len(set(references.languages)) > 1:
-        masks |= {f"language {name}": np.array([language == name for language in references.languages]) for name in spoken}
-    return [(name, np.flatnonzero(mask)) for name, mask in masks.items()]
-
-
 def _part(p: Predictions, rows: npt.NDArray[np.int64]) -> Predictions:
     probabilities = None if p.probabilities is None else p.probabilities[rows]
     declared = None if p.declared is None else p.declared[rows]
     return replace(p, reports=[p.reports[i] for i in rows], statements=p.statements[rows], probabilities=probabilities, declared=declared)
 
 
-def _score(references: References, p: Predictions, texts: TextScores, copied: Values, resamples: Resamples) -> dict[str, Sampled]:
+@dataclass(frozen=True, slots=True, eq=False)
+class Texts:
+    """What is counted once for all blocks: overlap with the references, CIDEr-D, and which drafts are copies; (n,) each."""
+
+    overlap: TextScores
+    rarities: Values
+    copied: Values
+
+    @classmethod
+    def of(cls, drafts: Sequence[str], references: Sequence[str], known: set[str]) -> Texts:
+        return cls(text_scores(drafts, references), cider(drafts, references), copies(drafts, known))
+
+    def take(self, rows: npt.NDArray[np.int64]) -> Texts:
+        return Texts(self.overlap.take(rows), self.rarities[rows], self.copied[rows])
+
+
+def _score(references: References, p: Predictions, read: Texts, resamples: Resamples) -> dict[str, Sampled]:
     """Every column of one system on one block, in the order of COLUMNS."""
-    sets = (p.statements, references.statements)
+    sets, texts = (p.statements, references.statements), read.overlap
     made: dict[str, Statistic] = {
         "micro_f1": partial(set_metrics.micro_f1, *sets),
         "macro_f1": partial(set_metrics.macro_f1, *sets),
@@ -166,14 +177,12 @@ def _score(references: References, p: Predictions, texts: TextScores, copied: Va
         made |= {"superclass_auc": partial(set_metrics.superclass_auc, *ranked), "statement_auc": partial(set_metrics.macro_auc, *ranked)}
     made |= {f"bleu_{order}": partial(text_metrics.bleu, texts, order) for order in range(1, text_metrics.ORDERS + 1)}
     made |= {
+        "rouge_1": partial(text_metrics.mean, text_metrics.rouge_n(texts, 1)),
+        "rouge_2": partial(text_metrics.mean, text_metrics.rouge_n(texts, 2)),
         "rouge_l": partial(text_metrics.mean, texts.rouge_l),
         "meteor": partial(text_metrics.mean, texts.meteor),
-        "copies": partial(text_metrics.mean, copied),
+        "cider": partial(text_metrics.mean, read.rarities / 10),
+        "copies": partial(text_metrics.mean, read.copied),
         "constant": partial(text_metrics.mean, most_common(p.reports)),
     }
     return {column: bootstrap(statistic, resamples) for column, statistic in made.items()}
-
-
-def _plain(cell: Sampled) -> dict[str, float | None]:
-    low, high = cell.interval
-    return {name: None if math.isnan(value) else round(value, 6) for name, value in (("value", cell.value), ("low", low), ("high", high))}

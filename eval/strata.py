@@ -16,10 +16,12 @@ import polars as pl
 
 from regen.data_prep.statements import CODES
 from regen.eval.predictions import References
+from regen.eval.text_metrics import copies
 
 Rows = npt.NDArray[np.int64]
-MOST = 12
-"""Groups of one kind that are shown; the larger ones (PTB-XL names 50 sites)."""
+MOST, LEAST = 6, 20
+"""Groups of one kind that are shown, the larger ones (PTB-XL names 50 sites), and the studies that a group of site or device must have: an
+interval over fewer says nothing."""
 AGE_BAND = 20
 """Years."""
 
@@ -30,8 +32,7 @@ def strata(table: pl.DataFrame, references: References, train_reports: Collectio
     table: the rows of the prepared folder that `references` was made from, in the same order; its columns sex, age, language, site and
     device are used where they are there. train_reports: every report of the training split.
     """
-    known = set(train_reports)
-    new = np.array([bool(text) and text not in known for text in references.reports], np.bool_)
+    new = np.array([bool(text) for text in references.reports], np.bool_) & (copies(references.reports, train_reports) == 0)
     abnormal = ~references.statements[:, CODES.index("NORM")]
     masks = {"all": np.ones(len(references), np.bool_), "new in training": new, "not NORM": abnormal, "new and not NORM": new & abnormal}
     for kind, values in _groups(table, references):
@@ -55,5 +56,7 @@ def _masks(kind: str, values: list[str | None]) -> dict[str, npt.NDArray[np.bool
     names, counts = np.unique(column, return_counts=True)
     if len(names) < 2:
         return {}
+    if kind in ("site", "device"):
+        names, counts = names[counts >= LEAST], counts[counts >= LEAST]
     shown = sorted(names[np.argsort(-counts, kind="stable")][:MOST].tolist())
     return {f"{kind} {name or 'unknown'}": column == name for name in shown}

@@ -12,9 +12,9 @@ from regen.eval.report_table import COLUMNS, Block, Table
 _SHORT = {
     "micro_f1": "micro\nF1", "macro_f1": "macro\nF1", "superclass_f1": "super\nF1", "declared_f1": "decl.\nF1",
     "superclass_auc": "super\nAUC", "statement_auc": "stmt\nAUC",
-    "bleu_4": "BLEU\n4", "rouge_l": "ROUGE\nL", "meteor": "METE\nOR", "copies": "cop-\nies", "constant": "most\nused",
+    "bleu_4": "BLEU\n4", "rouge_l": "ROUGE\nL", "meteor": "METE\nOR", "cider": "CIDEr\n/ 10", "copies": "cop-\nies", "constant": "most\nused",
 }  # fmt: skip
-"""What a terminal shows, and its headings; BLEU-1..3 are in the Markdown and the JSON."""
+"""What a terminal shows, and its headings; BLEU-1..3 and ROUGE-1 and -2 are in the Markdown and the JSON."""
 NOTES = (
     "Values in percent with their 95 % percentile interval over {draws} bootstrap draws of patients (seed {seed}). Statement sets are read in "
     "the report by one labeler for every system. Macro averages cover statements with at least 5 positives in the block. Text is compared in "
@@ -53,7 +53,7 @@ def to_markdown(made: Table) -> str:
             lines.append(f"| {_cell(name)} | {block.n} | " + " | ".join(percent(row.get(column)) for column in COLUMNS) + " |")
         lines += ["", *(f"- {_cell(line)}" for line in differences(made, block=block.name))]
         parts.append("\n".join(lines).rstrip())
-    return "\n\n".join([*parts, *_remarks(made)]) + "\n"
+    return "\n\n".join([*parts, *remarks(made)]) + "\n"
 
 
 def to_rich(made: Table, block: str = "all") -> rich.table.Table:
@@ -77,7 +77,8 @@ def _two_lines(cell: Sampled | None) -> str:
     return f"{100 * cell.value:.1f}" + (f"\n[dim]{'-'.join(ends)}[/dim]" if ends else "")
 
 
-def _remarks(made: Table) -> list[str]:
+def remarks(made: Table) -> list[str]:
+    """How the table is to be read, and what is missing from it."""
     out = [NOTES.format(draws=made.draws, seed=made.seed)]
     out += [f"{name}: {count} studies without a draft, scored as empty ones." for name, count in made.missing.items() if count]
     if made.uncoded:

@@ -7,12 +7,13 @@ retrieved cases that state the same, the measurement that agrees. Then it is
   uncertain      a finding without that, a statement just under its threshold, or one that retrieved cases make and nothing measures
   contradicted   none of that, a measurement speaks against it, or a finding excludes it: taken out and listed with the reason
 Findings that the text forgot are added in the catalogue's words; comparisons with an earlier recording go where none was given; an infarct's
-stage or a count of beats goes unless a retrieved case says the very same.
+stage or a count of beats goes unless a retrieved case says the very same; a sentence with a number that was not measured here goes.
 """
 
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -20,7 +21,7 @@ import numpy as np
 
 from regen.data_prep.coding import sentence as catalogue_sentence
 from regen.data_prep.statements import AXES, BY_CODE, CODES, EXCLUDES, GROUPS
-from regen.generators.prompt import compares, split_sentences, states
+from regen.generators.prompt import compares, split_clauses, split_sentences, states
 from regen.generators.rules import denies, supports
 from regen.study import Evidence, Finding, Hit, Sentence
 
@@ -31,6 +32,7 @@ _NOTHING = "nothing retrieved or measured says so"
 _SHARE = 0.2
 """Share of the nearest cases, by cosine, that must state a finding to support it."""
 _DETAIL = re.compile(r", stage [IV]+(?:-[IV]+)?| \(\d+\)")
+_NUMBER = re.compile(r"(?<![\w.,+(-])[1-9]\d{1,2}(?![\w,-]|\.\d)")
 _SHOWN = 5
 """Cases listed behind a sentence, nearest first."""
 
@@ -50,6 +52,11 @@ class Basis:
     language: str = "en"
     nearest: int = 20
     stated: dict[str, list[Hit]] = field(default_factory=dict)
+
+    def parts(self, report: str) -> list[str]:
+        """What is judged one by one: sentences; in other languages than English, whose reports have few stops, the statements in them."""
+        sentences = split_sentences(report)
+        return sentences if self.language == "en" else [clause for sentence in sentences for clause in split_clauses(sentence)]
 
     def stating(self, code: str) -> list[Hit]:
         """The retrieved cases that state a code, nearest first."""
@@ -79,7 +86,7 @@ def guard(text: str, basis: Basis) -> tuple[list[Sentence], list[Sentence], list
     dropped: list[Sentence] = []
     flags: list[str] = []
     seen: set[str] = set()
-    for part in split_sentences(text):
+    for part in basis.parts(text):
         judged = _in_context(judge(part, basis), seen, basis)
         codes = {code for code, _ in states(part)}
         if codes and codes <= seen and judged.status != "contradicted":
@@ -105,11 +112,21 @@ def _in_context(judged: Sentence, seen: set[str], basis: Basis) -> Sentence:
         return replace(judged, status="contradicted", evidence=(), reason="compares with an earlier recording, and none was given")
     if judged.status == "contradicted":
         return judged
+    if number := _foreign_number(judged.text, basis.measured):
+        return replace(judged, status="contradicted", evidence=(), reason=f"states the number {number}, which was not measured here")
     if judged.finding in AXES and seen & (set(AXES) - {judged.finding}):
         return replace(judged, status="contradicted", reason="another axis was stated before")
     if _DETAIL.search(judged.text) and not any(judged.text in h.report for h in basis.stating(judged.finding or "")):
         return replace(judged, text=_DETAIL.sub("", judged.text))
     return judged
+
+
+def _foreign_number(text: str, measured: Mapping[str, float]) -> str | None:
+    """A rate or an interval in the text that no measurement of this study comes near: it was copied from another patient's report."""
+    for number in _NUMBER.findall(text):
+        if not any(abs(float(number) - value) <= 0.1 * value for value in measured.values()):
+            return str(number)
+    return None
 
 
 def judge(part: str, basis: Basis) -> Sentence:
@@ -159,15 +176,16 @@ def _judge_denial(part: str, code: str, basis: Basis) -> Sentence:
 
 
 def _complete(code: str, basis: Basis) -> Sentence | None:
-    """A sentence for a finding that the text left out: the catalogue's in English, a retrieved case's own in another language."""
+    """A sentence for a finding that the text left out: the catalogue's in English, the usual words of the retrieved cases in another language."""
     likelihoods = [h.statements[code] or 1.0 for h in basis.stating(code)]
     text = catalogue_sentence(code, float(np.mean(likelihoods)) if likelihoods else 0.8)
     if basis.language != "en":
-        parts = [s for h in basis.stating(code) for s in split_sentences(h.report)]
-        said = [s for s in parts if [c for c, status in states(s) if status != "absent"] == [code] == [c for c, _ in states(s)] and not compares(s)]
+        parts = [s for h in basis.stating(code) if h.language in (basis.language, None) for s in basis.parts(h.report)]
+        own = [s for s in parts if [c for c, _ in states(s)] == [code] and states(s)[0][1] != "absent"]
+        said = Counter(s for s in own if not compares(s) and not _NUMBER.search(s))
         if not said:
             return None
-        text = said[0]
+        text = said.most_common(1)[0][0]
     added = judge(text, basis)
     return None if added.status == "contradicted" else added
 

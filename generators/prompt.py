@@ -15,9 +15,10 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import pairwise
 
 from regen.data_prep.coding import Coding, render
-from regen.data_prep.labeler import read
+from regen.data_prep.labeler import fold, read
 from regen.data_prep.statements import BY_CODE
 
 _SHOWN = ("heart_rate", "pr", "qrs", "qtc", "axis")
@@ -59,6 +60,28 @@ def split_sentences(report: str) -> list[str]:
     """A report's sentences. The stops of 'V.a.' and of '1. grades' are no ends: a number's stop ends a sentence only before a capital."""
     parts = re.split(r"(?<=[.!?;])(?<!\b[a-zV]\.)(?:(?<!\d\.)\s+|\s+(?=[A-ZÄÖÜÅ]))", report.strip())
     return [part.strip() for part in parts if part.strip(" .;")]
+
+
+def split_clauses(sentence: str) -> list[str]:
+    """A sentence that states several things without a stop between them, as German and Swedish reports do, cut before each statement.
+
+    'sinusrhythmus linkstyp inferiorer infarkt möglich' -> ['sinusrhythmus', 'linkstyp', 'inferiorer infarkt möglich']. A cut is made only
+    where both sides still read as they do together: what goes before a statement or after it ('wahrscheinlich') stays with it.
+    """
+    mentions = read(sentence)
+    if len(fold(sentence)) != len(sentence):
+        return [sentence]
+    parts, begin = [], 0
+    for before, after in pairwise(mentions):
+        for cut in (after.start, before.end) if after.start >= before.end else ():
+            left, right = sentence[begin:cut].strip(), sentence[cut:].strip()
+            done = [(m.code, m.status) for m in mentions if begin <= m.start < cut]
+            rest = [(m.code, m.status) for m in mentions if m.start >= cut]
+            if [(m.code, m.status) for m in read(left)] == done and [(m.code, m.status) for m in read(right)] == rest:
+                parts.append(left)
+                begin = cut
+                break
+    return [*parts, sentence[begin:].strip()]
 
 
 def compares(sentence: str) -> bool:

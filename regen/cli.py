@@ -109,15 +109,15 @@ def doctor() -> None:
 
 
 def _add_groups() -> None:
+    from regen import cli_bench, cli_eval
     from regen import cli_learn as learn
-    from regen import cli_score as score
 
     app.add_typer(learn.prepare_app, name="prepare")
     app.add_typer(learn.train_app, name="train")
     app.add_typer(learn.index_app, name="index")
     app.command(name="bundle")(learn.bundle)
-    app.add_typer(score.eval_app, name="eval")
-    app.add_typer(score.bench_app, name="bench")
+    app.add_typer(cli_eval.eval_app, name="eval")
+    app.add_typer(cli_bench.bench_app, name="bench")
 
 
 _add_groups()

@@ -223,7 +223,10 @@ def test_look_keeps_the_order_and_floors_find_the_disturbed_copy(cohort: prepare
     made = {p.name: p for p in baselines.floors(queries, pool, np.random.default_rng(0), query, views)}
     assert list(made) == [
         "random report", "most frequent report", "most frequent report of the language", "nearest raw signal", "nearest hand-made features",
+        "hand features + logistic regression", "oracle: nearest statement set",
     ]  # fmt: skip
+    assert (made["oracle: nearest statement set"].statements == read_sets(pool.reports)).all()
+    assert made["hand features + logistic regression"].probabilities is not None
     assert made["nearest raw signal"].reports == pool.reports
     assert made["nearest hand-made features"].reports == pool.reports
 
@@ -251,7 +254,11 @@ def test_floors_add_the_encoder_where_there_is_one_and_refuse_other_rows() -> No
     cases = Views(np.eye(3, 12, dtype=np.float32), np.random.default_rng(0).random((3, 4)).astype(np.float32), np.eye(3, dtype=np.float32))
     query = Views(cases.signal[:2], cases.measures[:2], np.eye(3, dtype=np.float32)[[2, 0]], queries.statements.astype(np.float32))
     made = baselines.floors(queries, pool, np.random.default_rng(0), query, cases)
-    assert [(p.name, p.reports) for p in made[5:]] == [("nearest in the encoder", [IMI, NORMAL]), ("highest expected agreement", [IMI, NORMAL])]
+    assert [(p.name, p.reports) for p in made[6:]] == [
+        ("nearest in the encoder", [IMI, NORMAL]), ("highest expected agreement", [IMI, NORMAL]), ("oracle: nearest statement set", [IMI, NORMAL])
+    ]  # fmt: skip
+    assert made[6].declared is not None
+    assert (made[6].declared == queries.statements).all()
     with pytest.raises(DataError, match="got 2 for 3 studies"):
         baselines.floors(queries, pool, np.random.default_rng(0), query, query)
 
@@ -262,3 +269,14 @@ def test_coarse_is_the_mean_of_four_with_gaps_at_zero() -> None:
     got = baselines.coarse(signal).reshape(2, 12, 2)
     assert got[0, 1, 1] == np.mean(signal[0, 1, 4:8])
     assert (got[1, 3] == 0).all()
+
+
+def test_logistic_regression_learns_what_one_feature_says() -> None:
+    rng = np.random.default_rng(0)
+    reports = [IMI, NORMAL] * 1000
+    pool, queries = studies(reports, [f"p{i}" for i in range(2000)], prefix="t"), studies([IMI, NORMAL] * 5, [f"q{i}" for i in range(10)])
+    cases, query = (rng.normal(0, 0.1, (n, 6)).astype(np.float32) for n in (2000, 10))
+    cases[::2, 2] += 5
+    query[::2, 2] += 5
+    assert baselines.hand_features(queries, pool, query, cases).reports == queries.reports
+    assert baselines.hand_features(queries, pool, -query, cases).reports != queries.reports

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from pathlib import Path
 
 import pytest
@@ -30,6 +31,7 @@ def made(tiny_bundle: Path, tiny_data: Prepared, tmp_path_factory: pytest.TempPa
     words: list[str | Path] = [
         "eval",
         "report",
+        peer,
         "--studies",
         tiny_data.path,
         "--split",
@@ -39,7 +41,7 @@ def made(tiny_bundle: Path, tiny_data: Prepared, tmp_path_factory: pytest.TempPa
         "--random-init",
         tiny_bundle / "encoder",
     ]
-    words += ["--drafts", peer, "--out", out, "--device", "cpu"]
+    words += ["--out", out, "--device", "cpu"]
     printed: list[str] = []
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("rich.console.Console.print", lambda self, *a, **k: printed.extend(str(x) for x in a))
@@ -87,7 +89,7 @@ def test_the_comparison_with_each_floor_is_printed(made: dict[str, str]) -> None
 
 def test_the_training_split_is_refused(tiny_bundle: Path, tiny_data: Prepared) -> None:
     with pytest.raises(ConfigError, match="--split train: the index holds those studies; expected val or test"):
-        evaluate(tiny_data.path, "train", str(tiny_bundle), None, [], None, None, "cpu", 0, False)
+        evaluate(tiny_data.path, "train", [], str(tiny_bundle), None, None, None, "cpu", 0, False)
     with pytest.raises(ConfigError, match=r"tset.*did you mean 'test'"):
         check_split("tset")
 
@@ -95,10 +97,33 @@ def test_the_training_split_is_refused(tiny_bundle: Path, tiny_data: Prepared) -
 def test_an_output_that_exists_is_refused_before_anything_runs(made: dict[str, str], tiny_data: Prepared) -> None:
     path = Path(made["path"])
     with pytest.raises(ArtifactError, match="exists already"):
-        evaluate(tiny_data.path, "test", "no such bundle", None, [], None, path, "cpu", 0, False)
+        evaluate(tiny_data.path, "test", [], "no such bundle", None, None, path, "cpu", 0, False)
     check_free_file(path, force=True)
 
 
 def test_drafts_that_are_not_there_are_said(tiny_bundle: Path, tiny_data: Prepared, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"none\.jsonl: expected JSON lines"):
-        evaluate(tiny_data.path, "test", str(tiny_bundle), None, [tmp_path / "none.jsonl"], None, None, "cpu", 0, False)
+    with pytest.raises(DataError, match=r"none\.jsonl: expected predictions as JSON lines or CSV"):
+        evaluate(tiny_data.path, "test", [tmp_path / "none.jsonl"], str(tiny_bundle), None, None, None, "cpu", 0, False)
+
+
+def test_a_folder_holds_metrics_predictions_and_a_card(tiny_bundle: Path, tiny_data: Prepared, tmp_path: Path) -> None:
+    peer, out = tmp_path / "peer.csv", tmp_path / "card"
+    rows = tiny_data.split("test").to_dicts()
+    peer.write_text("id,text\n" + "".join(f"{r['study_id']},Sinus rhythm.\n" for r in rows))
+    names = {"study_id": "id", "report": "text"}
+    first = evaluate(tiny_data.path, "test", [peer], str(tiny_bundle), None, None, out, "cpu", 0, False, names)
+    assert first.systems[0] == "system"
+    assert first.systems[3] == "peer"
+    metrics = json.loads((out / "metrics.json").read_text())
+    assert metrics == json.loads(json.dumps(first.to_dict()))
+    page = (out / "card.html").read_text()
+    assert page.count("<svg") >= 3 + 3
+    assert "Drawn at random" in page
+    assert not re.findall(r"(?:src|href)=.https?:", page)
+    kept = sorted((out / "predictions").iterdir())
+    assert len(kept) == len(first.systems)
+    again = evaluate(tiny_data.path, "test", kept[:1], None, None, None, tmp_path / "again.json", "cpu", 0, False)
+    before, after = first.block("all").rows["system"], again.block("all").rows[kept[0].stem]
+    assert {c: v.value for c, v in after.items()} == pytest.approx({c: v.value for c, v in before.items()}, abs=1e-4, nan_ok=True)
+    with pytest.raises(ArtifactError, match="exists"):
+        evaluate(tiny_data.path, "test", [peer], None, None, None, out, "cpu", 0, False, names)

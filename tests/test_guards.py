@@ -219,3 +219,24 @@ def test_in_another_language_no_denial_is_taken_for_a_finding() -> None:
     denying = hit("g", 0.6, "Kein AV-Block I.", "1AVB")
     kept, _, flags = guard("Sinusrhythmus.", basis({"SR": 0.9, "1AVB": 0.8}, hits=(denying,), language="de"))
     assert ([s.text for s in kept], flags) == (["Sinusrhythmus."], ["unstated:1AVB"])
+
+
+def test_reports_without_stops_are_judged_statement_by_statement() -> None:
+    case = Hit("d1", 0.9, "sinusrhythmus linksschenkelblock", {"SR": 1.0, "CLBBB": 1.0}, language="de")
+    english = Hit("e1", 0.95, "Left bundle branch block", {"CLBBB": 1.0}, language="en")
+    given = basis({"SR": 0.9, "CLBBB": 0.9}, hits=(english, case), language="de")
+    kept, dropped, flags = guard("sinusrhythmus inferiorer infarkt wahrscheinlich alt", given)
+    assert [s.text for s in kept] == ["sinusrhythmus", "linksschenkelblock"], "the case's own words, in the language asked for"
+    assert [s.text for s in dropped] == ["inferiorer infarkt wahrscheinlich alt"]
+    assert "completed:CLBBB" in flags
+
+
+@pytest.mark.parametrize(("text", "said"), [("vorhofflattern 180", None), ("Atrial flutter, rate 92.", 90.0), ("Atrial flutter in v4-6, 1.", None)])
+def test_a_number_stands_only_where_it_was_measured(text: str, said: float | None) -> None:
+    code = "AFLT"
+    given = basis({code: 0.9}, measured={"heart_rate": said or 75.0}, language="de" if text.startswith("v") else "en")
+    kept, dropped, _ = guard(text, given)
+    assert (text in [s.text for s in dropped]) == ("180" in text)
+    if dropped:
+        assert dropped[0].reason == "states the number 180, which was not measured here"
+    assert not [s for s in kept if "180" in s.text]

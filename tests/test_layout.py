@@ -58,7 +58,7 @@ def test_no_bare_import_of_a_stage() -> None:
 def test_every_folder_is_packaged_and_linked() -> None:
     setuptools = PROJECT["tool"]["setuptools"]
     folders = [*STAGES, "configs"]
-    assert set(setuptools["packages"]) == {"regen", *(f"regen.{name}" for name in folders)}
+    assert set(setuptools["packages"]) == {"regen", "regen.evaluating", *(f"regen.{name}" for name in folders)}
     assert setuptools["package-dir"] == {"regen": "regen"} | {f"regen.{name}": name for name in folders}
     for name in folders:
         assert os.readlink(ROOT / "regen" / name) == f"../{name}"

@@ -126,10 +126,10 @@ def test_drafts_are_made_as_they_are_asked_for(pipeline: Pipeline, studies: list
     drafts = pipeline.drafts(endless())
     assert asked == 0
     assert next(drafts).study_id == "1"
-    assert asked == 128
-    for _ in range(127):
+    assert asked == 150
+    for _ in range(149):
         next(drafts)
-    assert asked == 128
+    assert asked == 150
     drafts.close()
 
 

@@ -11,7 +11,7 @@ import pytest
 from regen.data_prep.prepared import Prepared
 from regen.data_prep.statements import CODES
 from regen.generators.examples import Told, noisy, ordered, text_examples, told_from
-from regen.generators.prompt import compares, measured_text, plan_text, prompt_text, split_sentences, states, without_comparisons
+from regen.generators.prompt import compares, measured_text, plan_text, prompt_text, split_clauses, split_sentences, states, without_comparisons
 from regen.generators.rules import RULES, denies, supports
 
 
@@ -121,3 +121,17 @@ def test_the_module_says_what_it_does() -> None:
 
     text = Path(str(module.__file__)).read_text()
     assert "findings: " + plan_text(["SR", "LAFB"]) in text
+
+
+@pytest.mark.parametrize(
+    ("sentence", "parts"),
+    [
+        ("sinusrhythmus linkstyp inferiorer infarkt wahrscheinlich alt", ["sinusrhythmus", "linkstyp", "inferiorer infarkt wahrscheinlich alt"]),
+        ("linkstyp st & t abnorm, wahrscheinlich anterolaterale ischämie", ["linkstyp", "st & t abnorm, wahrscheinlich anterolaterale ischämie"]),
+        ("sinusrytm extrem vänster el-axel", ["sinusrytm", "extrem vänster el-axel"]),
+        ("kein infarkt", ["kein infarkt"]),
+        ("", [""]),
+    ],
+)
+def test_clauses_are_cut_where_both_sides_still_read_the_same(sentence: str, parts: list[str]) -> None:
+    assert split_clauses(sentence) == parts

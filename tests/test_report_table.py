@@ -6,6 +6,7 @@ import io
 import json
 
 import numpy as np
+import polars as pl
 import pytest
 from rich.console import Console
 
@@ -101,8 +102,8 @@ def test_cells_are_the_metrics_of_the_block(made: Table) -> None:
 
 def test_every_column_has_an_interval_around_its_value(made: Table) -> None:
     rows = made.block("all").rows
-    assert list(rows["gold"]) == list(COLUMNS)
-    assert set(COLUMNS) - rows["a | peer"].keys() == {"superclass_auc", "statement_auc"}
+    assert list(rows["gold"]) == [column for column in COLUMNS if column != "declared_f1"]
+    assert set(COLUMNS) - rows["a | peer"].keys() == {"declared_f1", "superclass_auc", "statement_auc"}
     for cells in rows.values():
         for cell in cells.values():
             low, high = cell.interval
@@ -210,3 +211,21 @@ def test_the_terminal_table_fits_eighty_columns(made: Table) -> None:
     value = made.block("all").rows["a | peer"]["micro_f1"].value
     assert f"{100 * value:.1f}" in shown
     assert "…" not in shown
+
+
+def test_what_is_declared_is_scored_beside_what_is_said() -> None:
+    drafts = [{"study_id": s, "report": "", "findings": [{"code": "NORM", "probability": 0.9, "positive": "Normal" in r}]} for s, r in zip(
+        references().study_ids, REPORTS, strict=True)]  # fmt: skip
+    made = table(references(), [Predictions.from_drafts("mute", drafts, references())], TRAINING, draws=5)
+    cells = made.block("all").rows["mute"]
+    assert cells["micro_f1"].value == 0
+    both = sum("Normal" in r for r in REPORTS)
+    assert cells["declared_f1"].value == pytest.approx(2 * both / (both + references().statements.sum()))
+
+
+def test_groups_come_from_the_prepared_rows() -> None:
+    rows = pl.DataFrame({"sex": ["female"] * 20 + ["male"] * (N - 20), "age": [79.5, 90.0] + [None] * (N - 2), "site": ["one"] * N})
+    blocks = {block.name: block.n for block in table(references(), predictions()[:1], TRAINING, draws=2, rows=rows).blocks}
+    assert (blocks["sex female"], blocks["sex male"]) == (20, N - 20)
+    assert (blocks["age 60-79"], blocks["age 80+"], blocks["age unknown"]) == (1, 1, N - 2)
+    assert not [name for name in blocks if name.startswith(("site", "language"))]

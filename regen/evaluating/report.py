@@ -1,39 +1,45 @@
-"""`regen eval report`: draft a split with a bundle and with parts of it hidden, and score it beside every floor in one table."""
+"""`regen eval report`: anyone's drafts, or a bundle's with parts of it hidden, beside every floor in one table; outputs stay on disk."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 
-from regen.artifact import check_free_file, write_text
-from regen.batch import prepared_studies, read_drafts
+from regen.artifact import check_free, check_free_file, write_text
+from regen.batch import prepared_studies
 from regen.data_prep.prepared import SPLITS, Prepared
 from regen.encoders.store import load_towers
 from regen.encoders.training import pick_device
 from regen.errors import ConfigError, DataError, did_you_mean
 from regen.eval.baselines import Views, floors, look
+from regen.eval.imported import read_predictions
 from regen.eval.predictions import Predictions, References, misread
 from regen.eval.report_table import Table, table
 from regen.eval.table_views import differences, to_markdown, to_rich
+from regen.evaluating.card import Scored, write_card
 from regen.pipeline import Pipeline
 from regen.progress import bar, console
 
 _ENCODERS = ("nearest in the encoder", "highest expected agreement")
 """The baselines that rest on an encoder."""
+_FILES = {".json", ".md"}
+_IN_FILES = ("sex ", "age ", "site ", "device ")
+"""Blocks that a terminal has no room for."""
 
 
 def evaluate(
-    studies: Path, split: str, bundle: str, random_init: Path | None, drafts: Sequence[Path], language: str | None, out: Path | None, device: str,
-    seed: int, force: bool,
+    studies: Path, split: str, predictions: Sequence[Path], bundle: str | None, random_init: Path | None, language: str | None, out: Path | None,
+    device: str, seed: int, force: bool, columns: Mapping[str, str] | None = None,
 ) -> Table:  # fmt: skip
-    """Print the table; with `out`, also write it as JSON, or as Markdown where the name ends in .md.
+    """Print the table. With `out`, also write it: as JSON or Markdown where the name ends so, else as a folder with card and predictions.
 
-    random_init: an encoder folder, aligned without pre-training; drafts: files of other systems, scored beside it.
+    predictions: files of drafts, scored in the order given; without any, and where `bundle` is named, the bundle drafts the split first.
+    random_init: an encoder folder, aligned without pre-training; columns: what the files call study_id and report.
 
     Raises:
         ConfigError: a split that is none, or the training split.
@@ -42,28 +48,45 @@ def evaluate(
     """
     check_split(split)
     if out is not None:
-        check_free_file(out, force)
-    data = Prepared.open(studies)
-    rows, train = (data.split(name).filter(pl.col("report").is_not_null()) for name in (split, "train"))
-    if not len(rows) or not len(train):
-        raise DataError(f"{studies}: expected reported recordings in train and {split}, got {len(train)} and {len(rows)}; prepare with reports")
+        (check_free_file if out.suffix in _FILES else check_free)(out, force)
+    data, rows, train = open_split(studies, split)
     references, pool = References.from_rows(rows), References.from_rows(train)
-    pipeline = Pipeline.from_pretrained(bundle, device)
-    systems = [
-        _run(pipeline, data, rows, references, language, "system"),
-        _run(pipeline, data, rows, references, language, "system, ECG blanked", blank_ecg=True),
-        _run(pipeline, data, rows, references, language, "system, retrieval blanked", blank_retrieval=True),
-    ]
-    systems += [Predictions.from_drafts(path.stem, read_drafts(path), references) for path in drafts]
+    peers = [Predictions.from_drafts(path.stem, read_predictions(path, columns), references) for path in predictions]
+    pipeline = Pipeline.from_pretrained(bundle or "starter", device)
+    systems = _own(pipeline, data, rows, references, language) if bundle or not peers else []
+    systems += peers
     query, cases = look(data, rows, pipeline.towers), look(data, train, pipeline.towers)
     systems += [_with_probabilities(p, query) for p in floors(references, pool, np.random.default_rng(seed), query, cases)]
     if random_init is not None:
         systems += _not_pretrained(random_init, data, rows, train, references, pool, device)
-    made = table(references, systems, [r for r in data.split("train", with_ecg=False)["report"].to_list() if r], seed)
-    _print(made, len(misread(references)))
+    known = [r for r in data.split("train", with_ecg=False)["report"].to_list() if r]
+    made = table(references, systems, known, seed, rows=rows)
+    show(made, len(misread(references)))
     if out is not None:
-        write_text(out, to_markdown(made) if out.suffix == ".md" else json.dumps(made.to_dict(), indent=1) + "\n")
+        _write(Scored(made, data, rows, references, systems, bundle or "starter"), out, force)
     return made
+
+
+def open_split(studies: Path, split: str) -> tuple[Prepared, pl.DataFrame, pl.DataFrame]:
+    """A prepared folder, the reported recordings of a split, and those of train.
+
+    Raises:
+        DataError: one of the two has none.
+    """
+    data = Prepared.open(studies)
+    rows, train = (data.split(name).filter(pl.col("report").is_not_null()) for name in (split, "train"))
+    if not len(rows) or not len(train):
+        raise DataError(f"{studies}: expected reported recordings in train and {split}, got {len(train)} and {len(rows)}; prepare with reports")
+    return data, rows, train
+
+
+def _own(pipeline: Pipeline, data: Prepared, rows: pl.DataFrame, references: References, language: str | None) -> list[Predictions]:
+    """The bundle as it is, and with the recording or the cases hidden."""
+    return [
+        _run(pipeline, data, rows, references, language, "system"),
+        _run(pipeline, data, rows, references, language, "system, ECG blanked", blank_ecg=True),
+        _run(pipeline, data, rows, references, language, "system, retrieval blanked", blank_retrieval=True),
+    ]
 
 
 def _not_pretrained(
@@ -88,16 +111,29 @@ def _run(
     return Predictions.from_drafts(name, [d.to_dict() for d in bar(drafts, name, len(rows))], references)
 
 
-def _print(made: Table, unread: int) -> None:
+def show(made: Table, unread: int) -> None:
+    """Print the main blocks, and the first system against every other one; all of them are in the files."""
     from rich.console import Console
 
-    wide = Console(width=190)
-    for block in made.blocks:
+    wide = Console(width=200)
+    shown = [block for block in made.blocks if not block.name.startswith(_IN_FILES)]
+    if len(shown) < len(made.blocks):
+        console.print(f"{len(made.blocks) - len(shown)} further groups (sex, age, site, device) are in the files: --out FOLDER")
+    for block in shown:
         wide.print(to_rich(made, block.name))
         for text in differences(made, block=block.name):
             wide.print(text, highlight=False)
         wide.print()
     console.print(f"{unread} reference reports do not read back to exactly what was coded")
+
+
+def _write(scored: Scored, out: Path, force: bool) -> None:
+    if out.suffix == ".md":
+        write_text(out, to_markdown(scored.table))
+    elif out.suffix == ".json":
+        write_text(out, json.dumps(scored.table.to_dict(), indent=1) + "\n")
+    else:
+        write_card(scored, out, force)
 
 
 def check_split(split: str) -> None:

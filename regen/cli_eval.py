@@ -1,0 +1,145 @@
+"""`regen eval`: drafts, findings, retrieval, leaks and robustness, with floors beside every score."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Studies = Annotated[Path, typer.Option(help="a prepared folder")]
+Split = Annotated[str, typer.Option(help="val or test")]
+Bundle = Annotated[str, typer.Option(help="a bundle's folder, a hub id, or 'starter'")]
+Out = Annotated[Path | None, typer.Option(help="also write the result: .json or .md")]
+Device = Annotated[str, typer.Option(help="cpu, cuda, or auto")]
+Language = Annotated[str | None, typer.Option(help="of the drafts; by default what each study declares")]
+Seed = Annotated[int, typer.Option(help="of the bootstrap and of everything drawn")]
+Force = Annotated[bool, typer.Option("--force", help="replace an output that exists")]
+
+eval_app = typer.Typer(no_args_is_help=True, help="Score drafts, with floors beside them.")
+
+
+@eval_app.callback()
+def _eval() -> None:
+    pass
+
+
+@eval_app.command("report")
+def report(
+    studies: Studies,
+    predictions: Annotated[list[Path] | None, typer.Argument(help="drafts to score, JSON lines or CSV; without any, the bundle drafts")] = None,
+    columns: Annotated[str, typer.Option(help="what the files call study_id and report: study_id=dicom,report=text")] = "",
+    bundle: Annotated[str | None, typer.Option(help="a bundle's folder, a hub id, or 'starter', scored first; the floors' encoder too")] = None,
+    split: Split = "test",
+    random_init: Annotated[Path | None, typer.Option(help="an encoder folder that was aligned without pre-training, to compare with")] = None,
+    language: Language = None,
+    out: Annotated[Path | None, typer.Option(help="a folder for metrics, predictions and card; or a file: .json, .md")] = None,
+    device: Device = "auto",
+    seed: Seed = 0,
+    force: Force = False,
+) -> None:
+    """One table: systems, parts hidden, every floor; n and 95 % intervals. Example: regen eval report peer.csv --studies data --out card"""
+    from regen.eval.imported import parse_columns
+    from regen.evaluating.report import evaluate
+
+    evaluate(studies, split, predictions or [], bundle, random_init, language, out, device, seed, force, parse_columns(columns))
+
+
+@eval_app.command("findings")
+def findings(
+    studies: Studies,
+    predictions: Annotated[Path | None, typer.Argument(help="drafts with findings, JSON lines; without them the bundle drafts")] = None,
+    bundle: Bundle = "starter",
+    split: Split = "test",
+    language: Language = None,
+    out: Out = None,
+    device: Device = "auto",
+    seed: Seed = 0,
+    force: Force = False,
+) -> None:
+    """AUROC, AUPRC, Brier, calibration, operating points by finding and group. Example: regen eval findings --studies data"""
+    from regen.evaluating.findings import evaluate_findings
+
+    evaluate_findings(studies, split, bundle, predictions, language, out, device, seed, force)
+
+
+@eval_app.command("retrieval")
+def retrieval(
+    studies: Studies,
+    bundle: Bundle = "starter",
+    split: Split = "test",
+    k: Annotated[list[int] | None, typer.Option("-k", help="depths; may be given several times [default: 1, 5, 10]")] = None,
+    out: Out = None,
+    device: Device = "auto",
+    seed: Seed = 0,
+    force: Force = False,
+) -> None:
+    """Precision, recall, mAP, nDCG at k, and ECG to report, by group. Example: regen eval retrieval --studies data -k 1 -k 10"""
+    from regen.evaluating.retrieval import evaluate_retrieval
+
+    evaluate_retrieval(studies, split, bundle, k or [1, 5, 10], out, device, seed, force)
+
+
+@eval_app.command("fewshot")
+def fewshot(
+    studies: Studies,
+    bundle: Bundle = "starter",
+    split: Split = "test",
+    out: Out = None,
+    device: Device = "auto",
+    seed: Seed = 0,
+    force: Force = False,
+) -> None:
+    """What the frozen encoder knows from 1 to 128 examples (EHRSHOT). Example: regen eval fewshot --studies data"""
+    from regen.evaluating.fewshot import evaluate_fewshot
+
+    evaluate_fewshot(studies, split, bundle, out, device, seed, force)
+
+
+@eval_app.command("compare")
+def compare(
+    a: Annotated[Path, typer.Argument(help="predictions, JSON lines")],
+    b: Annotated[Path, typer.Argument(help="predictions to compare with")],
+    studies: Studies,
+    split: Split = "test",
+    out: Out = None,
+    seed: Seed = 0,
+    force: Force = False,
+) -> None:
+    """a minus b on the same draws of patients, by group. Example: regen eval compare a.jsonl b.jsonl --studies data"""
+    from regen.evaluating.compare import compare as run
+
+    run(a, b, studies, split, out, seed, force)
+
+
+@eval_app.command("robust")
+def robust(
+    studies: Studies,
+    bundle: Bundle = "starter",
+    split: Split = "test",
+    language: Language = None,
+    limit: Annotated[int | None, typer.Option(help="studies drawn by the seed; by default all", min=2)] = None,
+    out: Out = None,
+    device: Device = "auto",
+    seed: Seed = 0,
+    force: Force = False,
+) -> None:
+    """Leads dropped, noise, rates, cases swapped for others: what each does to the drafts. Example: regen eval robust --studies data --limit 100"""
+    from regen.evaluating.robust import evaluate_robust
+
+    evaluate_robust(studies, split, bundle, language, out, device, seed, force, limit)
+
+
+@eval_app.command("leak")
+def leak(
+    studies: Studies,
+    bundle: Bundle = "starter",
+    split: Split = "test",
+    out: Out = None,
+    device: Device = "auto",
+    force: Force = False,
+) -> None:
+    """What test and archive share that they must not; exit code 1 if anything. Example: regen eval leak --bundle bundle --studies data"""
+    from regen.evaluating.leak import check_leaks
+
+    raise typer.Exit(check_leaks(bundle, studies, split, out, device, force))

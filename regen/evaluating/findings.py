@@ -1,0 +1,224 @@
+"""`regen eval findings`: are a bundle's probabilities any good, statement by statement, and for whom.
+
+    regen eval findings --studies data --bundle bundle --out findings.json
+    regen eval findings drafts.jsonl --studies data --out findings.md
+
+Beside the system: hand-made features and logistic regression, trained on the same training split. Every stratum gets macro averages over
+the statements, and over the superclasses, that have at least FEW positives in it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import rich.table
+from rich.markup import escape
+
+from regen.artifact import check_free_file, write_text
+from regen.batch import prepared_studies, read_drafts
+from regen.data_prep.prepared import Prepared
+from regen.data_prep.statements import CODES
+from regen.encoders.head import best_thresholds
+from regen.errors import ConfigError, DataError
+from regen.eval.baselines import look
+from regen.eval.bootstrap import DRAWS, Sampled
+from regen.eval.fewshot import linear_probe, standardised
+from regen.eval.finding_metrics import BINS
+from regen.eval.finding_table import TITLES, Answers, FindingTable, finding_table
+from regen.eval.predictions import Predictions, References
+from regen.eval.set_metrics import FEW
+from regen.eval.strata import strata
+from regen.eval.table_views import percent
+from regen.evaluating.report import check_split
+from regen.pipeline import Pipeline
+from regen.progress import bar
+
+BASELINE = "hand-made features"
+NOTES = (
+    "Values in percent with their 95 % percentile interval over {draws} bootstrap draws of patients (seed {seed}). Means cover statements, or "
+    "superclasses, with at least {few} positives among the studies named. Of Brier score and calibration error (expected calibration error, "
+    "{bins} equal-width bins) lower is better; with few studies the calibration error is too high, in the draws more than in the value, which "
+    "may then lie below its interval. AUPRC of a guess is the share of positives. Sensitivity and specificity are those at the thresholds that "
+    "come with the findings; the hand-made features' are set on the validation split. A superclass has the noisy-or of its statements' "
+    "probabilities and is said where one of them is."
+)
+
+
+def evaluate_findings(
+    studies: Path, split: str, bundle: str, predictions: Path | None, language: str | None, out: Path | None, device: str, seed: int, force: bool,
+    draws: int = DRAWS,
+) -> FindingTable:  # fmt: skip
+    """Print the tables; with `out`, also write them as JSON, or as Markdown where the name ends in .md.
+
+    predictions: drafts that `regen draft` wrote (then no bundle is read); None drafts the split with the bundle. Studies that nobody coded
+    and that have no report are left out.
+
+    Raises:
+        ConfigError: a split that is none, or the training split; a language for drafts that are written already.
+        ArtifactError: `out` exists without force, or the bundle or the prepared folder is damaged.
+        DataError: nothing to score or to train on; drafts of other studies, without findings, or with damaged ones.
+    """
+    check_split(split)
+    if out is not None:
+        check_free_file(out, force)
+    if predictions is not None and language is not None:
+        raise ConfigError(f"--language {language}: the drafts of {predictions} are written already; leave one of the two out")
+    data = Prepared.open(studies)
+    (rows, references), (train_rows, train) = (stated(data, name) for name in (split, "train"))
+    if predictions is not None:
+        system = from_drafts(predictions.stem, read_drafts(predictions), references)
+    else:
+        drafts = Pipeline.from_pretrained(bundle, device).drafts(prepared_studies(data, rows), language)
+        system = from_drafts("system", [draft.to_dict() for draft in bar(drafts, "system", len(rows))], references)
+    known = [report for report in data.split("train", with_ecg=False)["report"].to_list() if report]
+    groups = strata(rows, references, known)
+    made = finding_table(references, [system, hand_made(data, rows, train_rows, train)], groups, seed, draws)
+    _print(made)
+    if out is not None:
+        write_text(out, to_markdown(made) if out.suffix == ".md" else json.dumps({"split": split} | made.to_dict(), indent=1) + "\n")
+    return made
+
+
+def stated(data: Prepared, split: str) -> tuple[pl.DataFrame, References]:
+    """The recordings of a split of which it is known what they show: coded ones, and reported ones as the labeler reads them.
+
+    Raises:
+        DataError: there is none.
+    """
+    rows = data.split(split).filter((pl.col("report").fill_null("") != "") | pl.col("statements").is_not_null())
+    if not len(rows):
+        raise DataError(f"{data.path}: expected coded or reported recordings in {split}, got none; prepare with statements or reports")
+    return rows, References.from_rows(rows)
+
+
+def from_drafts(name: str, drafts: Sequence[Mapping[str, Any]], references: References) -> Answers:
+    """Draft objects in any order. A finding counts as said at or above its threshold; without a threshold, where it is called positive.
+
+    A study without a draft and a statement that a draft does not name have probability 0.
+
+    Raises:
+        DataError: as Predictions.from_drafts; no draft with findings; a finding without code, probability, and threshold or positive.
+    """
+    for draft in drafts:
+        for finding in draft.get("findings") or ():
+            _check(name, draft, finding)
+    aligned = Predictions.from_drafts(name, drafts, references)
+    if aligned.probabilities is None:
+        raise DataError(f"{name}: expected findings with probabilities in the drafts, got none; give drafts that regen draft wrote")
+    row, column = ({key: i for i, key in enumerate(keys)} for keys in (references.study_ids, CODES))
+    said = np.zeros(aligned.probabilities.shape, np.bool_)
+    for draft in drafts:
+        for finding in (draft.get("findings") or ()) if draft["study_id"] in row else ():
+            if finding["code"] in column:
+                said[row[draft["study_id"]], column[finding["code"]]] = _said(finding)
+    return Answers(name, aligned.probabilities, said, aligned.missing)
+
+
+def hand_made(data: Prepared, rows: pl.DataFrame, train_rows: pl.DataFrame, train: References) -> Answers:
+    """Logistic regression of every statement on what a ruler reads off the ECG, thresholds by best_thresholds on the validation split.
+
+    Where the prepared folder has no validation split the thresholds come from the training split.
+    """
+    val_rows, val = stated(data, "val") if len(data.split("val")) else (train_rows, train)
+    measures, *others = (look(data, part).measures for part in (train_rows, val_rows, rows))
+    probabilities = []
+    for other in others:
+        pair = standardised(measures, other)
+        probabilities.append(np.stack([linear_probe(pair[0], truth, pair[1]) for truth in train.statements.T], axis=1))
+    limits = best_thresholds(probabilities[0], val.statements.astype(np.float32))
+    return Answers(BASELINE, probabilities[1], probabilities[1] >= limits)
+
+
+def to_markdown(made: FindingTable) -> str:
+    """Every stratum, every superclass and every statement that occurs, then how to read them."""
+    parts = []
+    for grouped, title in ((False, "Mean over statements"), (True, "Mean over superclasses")):
+        lines = _lines(title, ["studies", "n", "patients", "covered", "system", *TITLES.values()])
+        for block in made.blocks:
+            covered = block.superclasses if grouped else block.statements
+            for name, row in block.rows.items():
+                cells = [percent(row[("superclass_" if grouped else "") + key]) for key in TITLES]
+                lines.append(_row([block.name, block.n, block.patients, covered, name, *cells]))
+        parts.append("\n".join(lines))
+    for title, each in (("Superclasses", made.superclasses), ("Statements", made.statements)):
+        lines = _lines(title, ["code", "what", "n", "positives", "system", *TITLES.values()])
+        for one in each:
+            for name, row in one.rows.items() if one.positives else ():
+                lines.append(_row([one.code, one.label, one.n, one.positives, name, *(percent(row[key]) for key in TITLES)]))
+        parts.append("\n".join(lines))
+    return "\n\n".join([*parts, *_remarks(made)]) + "\n"
+
+
+def _lines(title: str, headings: list[str]) -> list[str]:
+    return [f"### {title}", "", _row(headings), "|" + "---|" * len(headings)]
+
+
+def _row(cells: Sequence[object]) -> str:
+    return "| " + " | ".join(str(cell).replace("|", "\\|") for cell in cells) + " |"
+
+
+def _remarks(made: FindingTable) -> list[str]:
+    out = [NOTES.format(few=FEW, bins=BINS, draws=made.draws, seed=made.seed)]
+    out += [f"{name}: {count} studies without a draft, scored as probability 0." for name, count in made.missing.items() if count]
+    if made.uncoded:
+        out.append(f"{made.uncoded} studies were coded by nobody; their statements are those that the labeler reads in the report.")
+    return out
+
+
+def _rich(title: str, what: Sequence[str], rows: Iterable[tuple[Sequence[object], Mapping[str, Sampled], str]]) -> rich.table.Table:
+    """rows: what stands before the values, the cells, and the prefix of their keys."""
+    out = rich.table.Table(title=title, box=None, padding=(0, 1, 0, 0), header_style="bold underline")
+    for heading in what:
+        out.add_column(heading, overflow="fold")
+    for heading in TITLES.values():
+        out.add_column(heading, justify="right", no_wrap=True)
+    for before, cells, prefix in rows:
+        out.add_row(*(escape(str(cell)) for cell in before), *(escape(percent(cells[prefix + key])) for key in TITLES))
+    return out
+
+
+def _print(made: FindingTable) -> None:
+    """Strata, superclasses, and the statements that the averages cover; the Markdown and the JSON hold the others as well."""
+    from rich.console import Console
+
+    wide = Console(width=190)
+    for prefix, title in (("", "Mean over statements"), ("superclass_", "Mean over superclasses")):
+        rows = [((b.name, b.n, b.superclasses if prefix else b.statements, name), row, prefix) for b in made.blocks for name, row in b.rows.items()]
+        wide.print(_rich(title, ("studies", "n", "covered", "system"), rows))
+        wide.print()
+    for title, each in (("Superclasses", made.superclasses), ("Statements", made.statements)):
+        ones = [((one.code, one.positives, name), row, "") for one in each if one.positives >= FEW for name, row in one.rows.items()]
+        wide.print(_rich(title, ("code", "positives", "system"), ones))
+        wide.print()
+    first, *others = made.systems
+    for other in others:
+        rows_of = made.blocks[0].rows
+        gaps = (f"{title} {percent(rows_of[first][key].minus(rows_of[other][key]), sign=True)}" for key, title in TITLES.items())
+        wide.print(f"{first} minus {other}, {made.blocks[0].name}: {', '.join(gaps)}", highlight=False, markup=False)
+    for remark in _remarks(made):
+        wide.print(remark, highlight=False, markup=False)
+
+
+def _said(finding: Mapping[str, Any]) -> bool:
+    threshold = finding.get("threshold")
+    return bool(finding["positive"]) if threshold is None else bool(finding["probability"] >= threshold)
+
+
+def _check(name: str, draft: Mapping[str, Any], finding: Any) -> None:
+    """Raises DataError for a finding that cannot be scored."""
+    who = f"{name}, {draft.get('study_id', 'a draft')}"
+    if not isinstance(finding, Mapping) or not {"code", "probability"} <= finding.keys():
+        raise DataError(f"{who}: expected findings with code and probability, got {str(finding)[:60]!r}; give drafts that regen draft wrote")
+    if finding.get("threshold") is None and "positive" not in finding:
+        raise DataError(f"{who}, {finding['code']}: expected a threshold or positive, got neither; add one, so that sensitivity is defined")
+    for key in ("probability", "threshold"):
+        value = finding.get(key)
+        if key == "threshold" and value is None:
+            continue
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= 1:
+            raise DataError(f"{who}, {finding['code']}: expected a {key} in [0, 1], got {value!r}; give probabilities, not scores or percent")

@@ -1,0 +1,54 @@
+"""Predictions of other systems: JSON lines and CSV, columns of any name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from regen.errors import ConfigError, DataError
+from regen.eval.imported import parse_columns, read_predictions
+
+
+def test_a_peers_csv_with_other_names_and_line_breaks_in_a_cell(tmp_path: Path) -> None:
+    path = tmp_path / "peer.csv"
+    path.write_text('dicom,generated,score\n7,"Sinus rhythm.\nNormal, ""ECG"".",0.5\n', encoding="utf-8-sig")
+    rows = read_predictions(path, parse_columns("study_id=dicom, report=generated"))
+    assert rows == [{"dicom": "7", "generated": 'Sinus rhythm.\nNormal, "ECG".', "score": "0.5", "study_id": "7", "report": rows[0]["generated"]}]
+
+
+def test_json_lines_keep_their_findings(tmp_path: Path) -> None:
+    path = tmp_path / "peer.jsonl"
+    path.write_text('{"id": 3, "report": "", "findings": [{"code": "NORM", "probability": 0.5}]}\n\n', encoding="utf-8")
+    assert read_predictions(path, {"study_id": "id"})[0]["findings"] == [{"code": "NORM", "probability": 0.5}]
+    assert read_predictions(path, {"study_id": "id"})[0]["study_id"] == "3"
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "says"),
+    [
+        ("a.csv", "id,report\n1,x\n", "line 2: expected study_id, got the columns id, report; name them: --columns"),
+        ("a.csv", "study_id,report\n1\n", "line 2: expected report"),
+        ("a.csv", "study_id,report\n", "the file holds none"),
+        ("a.jsonl", "[1]\n", "line 1: expected a JSON object"),
+        ("a.jsonl", "{\n", "line 1: expected a JSON object"),
+        ("a.jsonl", '{"study_id": "1"}\n', "line 1: expected report"),
+    ],
+)
+def test_bad_files_are_named(tmp_path: Path, name: str, text: str, says: str) -> None:
+    (tmp_path / name).write_text(text)
+    with pytest.raises(DataError, match=says):
+        read_predictions(tmp_path / name)
+
+
+def test_no_such_file(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="could not read the file"):
+        read_predictions(tmp_path / "none.csv")
+
+
+def test_bad_columns() -> None:
+    assert parse_columns("") == {}
+    with pytest.raises(ConfigError, match="did you mean 'study_id'"):
+        parse_columns("study=x")
+    with pytest.raises(ConfigError, match="expected FIELD=COLUMN"):
+        parse_columns("report")
