@@ -34,6 +34,7 @@ from regen.generators.base import Request
 from regen.generators.decode import decode, prompt_inputs
 from regen.generators.language_model import load_base
 from regen.generators.local_writer import LocalWriter
+from regen.generators.prompt import plan_report
 from regen.index.case_index import Asker
 from regen.pipeline import Pipeline
 from regen.study import Draft, Study
@@ -117,6 +118,8 @@ class StockParts:
         request = Request(study, tokens[0], head[0], measured, ids[0], scores[0], study.language, index.why(asker))
         plan = self._timed("plan", lambda: writer.plan([request])[0])
         text = self._timed("generate", lambda: self._generate(writer.prefixes([request], [plan]), writer.prompt(request, plan)))
+        if writer.recipe.witnesses:
+            text = self._timed("consensus", lambda: writer._agreed(request, plan, text))
         return self._timed("guard", lambda: writer._draft(request, plan, text, 0.0, writer._cases([request], [plan])))
 
     def _generate(self, prefix: torch.Tensor, prompt: str) -> str:
@@ -198,7 +201,8 @@ def parts(pipeline: Pipeline, cases: Sequence[Case]) -> dict[str, float]:
         prompts = done([writer.prompt(request, plan) for request, plan in zip(requests, plans, strict=True)])
         with torch.no_grad():
             prefixes = done(writer.prefixes(requests, plans))
-        texts = done(decode(writer.fast or writer.model, writer.tokenizer, prefixes, prompts, writer.recipe.report_length))
+        guesses = [plan_report(plan.positive) for plan in plans]
+        texts = done(decode(writer.fast or writer.model, writer.tokenizer, prefixes, prompts, writer.recipe.report_length, guesses=guesses))
         rows = writer._cases(requests, plans)
         done([line(writer._draft(*each, 0.0, rows)) for each in zip(requests, plans, texts, strict=True)])
         for name, before, after in zip(spent, marks, marks[1:], strict=False):

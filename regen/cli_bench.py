@@ -55,6 +55,23 @@ def bench_draft(
     _show(result, benchmarks.lines(result), out)
 
 
+@bench_app.command("eval")
+def bench_eval(
+    studies: Annotated[Path, typer.Option(help="a prepared folder with reports, of any language")],
+    drafts: Annotated[int, typer.Option(help="how many are scored", min=2)] = 10000,
+    draws: Annotated[int, typer.Option(help="of the bootstrap, on both sides", min=2)] = 100,
+    repeats: Annotated[int, typer.Option(help="rounds; product and peer take turns in each", min=1)] = 1,
+    out: Annotated[Path | None, typer.Option(help="also write every figure as JSON")] = None,
+    force: Annotated[bool, typer.Option("--force", help="replace an output that exists")] = False,
+) -> None:
+    """Scoring against loops over sacrebleu, rouge-score, nltk and scikit-learn. Example: regen bench eval --studies data"""
+    from regen.eval import bench_eval as scoring
+
+    _prepare(out, force, 0)
+    result = scoring.bench(studies, drafts, draws, repeats)
+    _show(result, scoring.lines(result), out)
+
+
 def _prepare(out: Path | None, force: bool, threads: int) -> None:
     from regen.artifact import check_free_file
 
