@@ -63,8 +63,10 @@ def read(text: str) -> tuple[Mention, ...]:
     for code, pattern in _PATTERNS:
         found += [(m.start(), m.end(), code) for m in pattern.finditer(folded) if m.end() > m.start()]
     mentions = []
-    for start, end, code in _longest(found):
-        status = _status(folded, start, end)
+    kept = _longest(found)
+    starts, ends = {start for start, _, _ in kept}, {end for _, end, _ in kept}
+    for start, end, code in kept:
+        status = _status(folded, start, end, end + 1 in starts, start - 1 in ends)
         mentions.append(Mention(code, status, start, end))
         mentions += [Mention(other, status, start, end) for other in BY_CODE[code].implies]
     return tuple(sorted(mentions, key=lambda m: m.start))
@@ -97,10 +99,11 @@ def _longest(found: list[tuple[int, int, str]]) -> list[tuple[int, int, str]]:
     return kept
 
 
-def _status(folded: str, start: int, end: int) -> str:
+def _status(folded: str, start: int, end: int, followed: bool, preceded: bool) -> str:
+    """followed, preceded: another statement stands right beside this one, as in reports without stops; a word of doubt is then its own."""
     before = _CLAUSE.split(folded[:start])[-1]
     after = _CLAUSE.split(folded[end:])[0]
-    if _DOUBT_AFTER.match(after):
+    if _DOUBT_AFTER.match(after) and not followed:
         return "uncertain"
     if _DENIED_AFTER.match(after):
         return "absent"
@@ -110,7 +113,7 @@ def _status(folded: str, start: int, end: int) -> str:
         return "absent"
     if _DENIED_LIST[1].match(after) and _DENIED_LIST[0].search(before):
         return "absent"
-    return "uncertain" if _DOUBT_BEFORE.search(before) else "present"
+    return "uncertain" if _DOUBT_BEFORE.search(before) and not preceded else "present"
 
 
 def coded(text: str) -> dict[str, float]:

@@ -40,6 +40,8 @@ def _rows(reader: csv.DictReader[str], path: Path, needed: set[str], remedy: str
     missing = sorted(needed - set(names))
     if missing:
         raise DataError(f"{path}: expected the columns {', '.join(missing)}, got {', '.join(names)[:200] or 'an empty file'}; {remedy}")
+    if len(set(names)) < len(names):
+        raise DataError(f"{path}: expected every column once, got {', '.join(names)[:200]}; rename one")
     for row in reader:
         who = f"{path}, line {reader.line_num}"
         if None in row or None in row.values():

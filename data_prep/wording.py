@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Sequence
+from itertools import pairwise
 
 _NO_WORD = re.compile(r"[\W_]+")
 
@@ -12,6 +13,12 @@ _NO_WORD = re.compile(r"[\W_]+")
 def words(text: str) -> list[str]:
     """'Probable LVH, stage II-III.' -> ['probable', 'lvh', 'stage', 'ii', 'iii']; umlauts stay."""
     return _NO_WORD.sub(" ", unicodedata.normalize("NFC", text).lower()).split()
+
+
+def pairs(text: str) -> set[tuple[str, str]]:
+    """Every two words that stand side by side, numbers made one: what a wording is made of."""
+    tokens = ["0" if word.isdigit() else word for word in words(text)]
+    return set(pairwise(tokens))
 
 
 def rouge_l(draft: Sequence[str], reference: Sequence[str]) -> float:

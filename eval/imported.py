@@ -8,15 +8,16 @@ left alone.
 
 from __future__ import annotations
 
-import csv
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from regen.data_prep.tables import read_table
 from regen.errors import ConfigError, DataError, did_you_mean
 
 FIELDS = ("study_id", "report")
+_REMEDY = "name them: --columns study_id=...,report=..."
 
 
 def read_predictions(path: str | Path, columns: Mapping[str, str] | None = None) -> list[dict[str, Any]]:
@@ -27,11 +28,8 @@ def read_predictions(path: str | Path, columns: Mapping[str, str] | None = None)
     """
     path = Path(path)
     names = {field: field for field in FIELDS} | dict(columns or {})
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: expected predictions as JSON lines or CSV in UTF-8, could not read the file ({error}); check the path") from error
-    rows = [_named(row, names, where) for where, row in (_csv(path, text) if path.suffix == ".csv" else _lines(path, text))]
+    told = read_table(path, set(names.values()), _REMEDY) if path.suffix.lower() == ".csv" else _lines(path)
+    rows = [_named(row, names, where) for where, row in told]
     if not rows:
         raise DataError(f"{path}: expected predictions, the file holds none; write them again")
     return rows
@@ -47,33 +45,37 @@ def parse_columns(given: str) -> dict[str, str]:
     for part in filter(None, given.split(",")):
         field, sign, name = part.partition("=")
         if field.strip() not in FIELDS or not sign or not name.strip():
-            raise ConfigError(f"--columns: expected FIELD=COLUMN with {' or '.join(FIELDS)}, got {part!r}{did_you_mean(field.strip(), FIELDS)}")
+            raise ConfigError(
+                f"--columns: expected FIELD=COLUMN with {' or '.join(FIELDS)}, got {part!r}{did_you_mean(field.strip(), FIELDS) if sign else ''}"
+            )
         out[field.strip()] = name.strip()
     return out
 
 
-def _lines(path: Path, text: str) -> Iterator[tuple[str, dict[str, Any]]]:
+def _lines(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path}: expected predictions as JSON lines or CSV in UTF-8, could not read the file ({error}); check the path") from error
     for number, line in enumerate(text.split("\n"), 1):
         if line.strip():
             where = f"{path}, line {number}"
             try:
                 row = json.loads(line)
-            except ValueError as error:
+            except (ValueError, RecursionError) as error:
                 raise DataError(f"{where}: expected a JSON object, could not read it ({error}); write the predictions again") from error
             if not isinstance(row, dict):
                 raise DataError(f"{where}: expected a JSON object, got {line[:60]!r}; write one object a line")
             yield where, row
 
 
-def _csv(path: Path, text: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    reader = csv.DictReader(text.splitlines(keepends=True))
-    for row in reader:
-        yield f"{path}, line {reader.line_num}", row
-
-
 def _named(row: dict[str, Any], names: Mapping[str, str], where: str) -> dict[str, Any]:
     missing = [f"{field} (in column {name!r})" if name != field else field for field, name in names.items() if row.get(name) is None]
     if missing:
         have = ", ".join(str(key) for key in list(row)[:8])
-        raise DataError(f"{where}: expected {' and '.join(missing)}, got the columns {have}; name them: --columns study_id=...,report=...")
-    return row | {field: str(row[name]) for field, name in names.items()}
+        raise DataError(f"{where}: expected {' and '.join(missing)}, got the columns {have}; {_REMEDY}")
+    values = {field: row[name] for field, name in names.items()}
+    wrong = [field for field, value in values.items() if not isinstance(value, str) and not (field == "study_id" and isinstance(value, int))]
+    if wrong:
+        raise DataError(f"{where}: expected {wrong[0]} as text, got {str(values[wrong[0]])[:40]}; write one text a study")
+    return row | {field: str(value).encode("utf-8", "replace").decode() for field, value in values.items()}

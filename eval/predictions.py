@@ -135,12 +135,34 @@ class Predictions:
         probabilities = np.zeros((len(rows), len(CODES)), np.float32)
         declared = np.zeros(probabilities.shape, np.bool_)
         for i, row in enumerate(rows):
-            for finding in row.get("findings") or ():
+            for finding in _findings(row, name):
                 if (column := _COLUMN.get(finding["code"])) is not None:
                     probabilities[i, column] = finding["probability"]
                     declared[i, column] = bool(finding.get("positive"))
+            for code in row.get("declared") or ():
+                if code in _COLUMN:
+                    declared[i, _COLUMN[code]] = True
         given = any(row.get("findings") for row in rows)
-        return cls(name, reports, read_sets(reports), probabilities if given else None, known.count(False), declared if given else None)
+        said = given or any("declared" in row for row in rows)
+        return cls(name, reports, read_sets(reports), probabilities if given else None, known.count(False), declared if said else None)
+
+
+def _findings(row: Mapping[str, Any], name: str) -> Sequence[Mapping[str, Any]]:
+    """A draft's findings, checked: each a code and a probability in [0, 1], and whether it is positive.
+
+    Raises:
+        DataError: anything else.
+    """
+    found = row.get("findings") or ()
+    for finding in found if isinstance(found, list) else [found] if found else ():
+        p = finding.get("probability") if isinstance(finding, dict) else None
+        whole = isinstance(finding, dict) and isinstance(finding.get("code"), str) and isinstance(finding.get("positive", False), bool)
+        if not whole or not isinstance(found, list) or isinstance(p, bool) or not isinstance(p, (int, float)) or not 0 <= p <= 1:
+            raise DataError(
+                f"{name}, {row.get('study_id')}: expected findings as a list of code, probability from 0 to 1 and positive (true or false), "
+                f"got {str(finding)[:80]}; write them as regen draft does, or leave them out"
+            )
+    return found
 
 
 def _by_study(name: str, drafts: Iterable[Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:

@@ -46,7 +46,7 @@ def _groups(table: pl.DataFrame, references: References) -> Iterator[tuple[str, 
         if kind in table.columns:
             yield kind, table[kind].to_list()
     if "age" in table.columns:
-        bands = [None if age is None else int(age // AGE_BAND) * AGE_BAND for age in table["age"].to_list()]
+        bands = [None if age is None or age != age else int(age // AGE_BAND) * AGE_BAND for age in table["age"].to_list()]
         yield "age", [None if low is None else f"{low}-{low + AGE_BAND - 1}" if low < 80 else "80+" for low in bands]
 
 

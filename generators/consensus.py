@@ -44,7 +44,9 @@ def agreed(draft: str, draft_agreement: float, witnesses: Sequence[Witness]) -> 
     known: dict[str, float] = {}
     for witness, weight in zip(witnesses, weights / weights.sum(), strict=True):
         known[witness.text] = known.get(witness.text, 0.0) + float(weight)
-    own = {draft: draft_agreement} | {w.text: w.agreement for w in reversed(witnesses)}
+    own = {draft: draft_agreement}
+    for witness in witnesses:
+        own.setdefault(witness.text, witness.agreement)
     tokens = {text: _words(text) for text in own}
 
     def score(text: str) -> float:

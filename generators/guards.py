@@ -7,7 +7,8 @@ retrieved cases that state the same, the measurement that agrees. Then it is
   uncertain      a finding without that, a statement just under its threshold, or one that retrieved cases make and nothing measures
   contradicted   none of that, a measurement speaks against it, or a finding excludes it: taken out and listed with the reason
 Findings that the text forgot are added in the catalogue's words; comparisons with an earlier recording go where none was given; an infarct's
-stage or a count of beats goes unless a retrieved case says the very same; a sentence with a number that was not measured here goes.
+stage or a count of beats goes unless a retrieved case says the very same; a sentence with a number that was not measured here goes, and
+so does one that no report of the archive is worded like.
 """
 
 from __future__ import annotations
@@ -16,11 +17,13 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 
 import numpy as np
 
 from regen.data_prep.coding import sentence as catalogue_sentence
 from regen.data_prep.statements import AXES, BY_CODE, CODES, EXCLUDES, GROUPS
+from regen.data_prep.wording import pairs
 from regen.generators.prompt import compares, split_clauses, split_sentences, states
 from regen.generators.rules import denies, supports
 from regen.study import Evidence, Finding, Hit, Sentence
@@ -32,7 +35,9 @@ _NOTHING = "nothing retrieved or measured says so"
 _SHARE = 0.2
 """Share of the nearest cases, by cosine, that must state a finding to support it."""
 _DETAIL = re.compile(r", stage [IV]+(?:-[IV]+)?| \(\d+\)")
-_NUMBER = re.compile(r"(?<![\w.,+(-])[1-9]\d{1,2}(?![\w,-]|\.\d)")
+_NUMBER = re.compile(r"(?<![\w(])\d{2,}(?:[.,]\d+)?")
+_PROMPT = re.compile(r"\n|findings:|findings-|retrieved:|measured:|report \(")
+_COUNT = re.compile(r": (\d+) (?=of |ventricular|supraventricular)")
 _SHOWN = 5
 """Cases listed behind a sentence, nearest first."""
 
@@ -51,6 +56,8 @@ class Basis:
     priors: bool = False
     language: str = "en"
     nearest: int = 20
+    wording: frozenset[tuple[str, str]] | None = None
+    """Every two words that stand side by side in the archive, for a model that knows no others; None for one that may word freely."""
     stated: dict[str, list[Hit]] = field(default_factory=dict)
 
     def parts(self, report: str) -> list[str]:
@@ -107,24 +114,41 @@ def guard(text: str, basis: Basis) -> tuple[list[Sentence], list[Sentence], list
 
 
 def _in_context(judged: Sentence, seen: set[str], basis: Basis) -> Sentence:
-    """What the sentence's neighbours in the report do to it: a comparison without a prior, a second axis, a bare detail."""
+    """What speaks against a sentence whatever it states: a comparison without a prior, a second axis, a number or words from elsewhere."""
+    if _garbled(judged.text, basis.wording):
+        return replace(judged, status="contradicted", evidence=(), reason="no report of the archive is worded like that")
     if compares(judged.text) and not basis.priors:
         return replace(judged, status="contradicted", evidence=(), reason="compares with an earlier recording, and none was given")
     if judged.status == "contradicted":
         return judged
-    if number := _foreign_number(judged.text, basis.measured):
-        return replace(judged, status="contradicted", evidence=(), reason=f"states the number {number}, which was not measured here")
     if judged.finding in AXES and seen & (set(AXES) - {judged.finding}):
         return replace(judged, status="contradicted", reason="another axis was stated before")
     if _DETAIL.search(judged.text) and not any(judged.text in h.report for h in basis.stating(judged.finding or "")):
-        return replace(judged, text=_DETAIL.sub("", judged.text))
+        judged = replace(judged, text=_DETAIL.sub("", judged.text))
+    counted = _COUNT.search(judged.text)
+    if counted and float(counted[1]) != basis.measured.get("ectopic_beats"):
+        judged = replace(judged, text=_COUNT.sub(": ", judged.text))
+    if number := _foreign_number(judged.text, basis.measured):
+        return replace(judged, status="contradicted", evidence=(), reason=f"states the number {number}, which was not measured here")
     return judged
+
+
+def _garbled(text: str, wording: frozenset[tuple[str, str]] | None) -> bool:
+    """Parts of the prompt, or words put together as nobody does: a small model's text falls apart now and then."""
+    return bool(_PROMPT.search(text)) or (wording is not None and not pairs(text) <= wording | _catalogue_pairs())
+
+
+@lru_cache(maxsize=1)
+def _catalogue_pairs() -> frozenset[tuple[str, str]]:
+    """Of every sentence that the catalogue makes."""
+    made = (catalogue_sentence(code, likelihood) for code in BY_CODE for likelihood in (1.0, 0.8, 0.5, 0.15))
+    return frozenset(pair for text in made for pair in pairs(text))
 
 
 def _foreign_number(text: str, measured: Mapping[str, float]) -> str | None:
     """A rate or an interval in the text that no measurement of this study comes near: it was copied from another patient's report."""
     for number in _NUMBER.findall(text):
-        if not any(abs(float(number) - value) <= 0.1 * value for value in measured.values()):
+        if not any(abs(float(number.replace(",", ".")) - abs(value)) <= 0.1 * abs(value) for value in measured.values()):
             return str(number)
     return None
 
@@ -157,7 +181,9 @@ def _judge_statement(part: str, code: str, said: str, basis: Basis) -> Sentence:
     if code in basis.positive:
         sure = finding.probability >= finding.threshold and (behind or finding.probability >= 0.5 or basis.shared(code))
         return Sentence(part, "supported" if sure else "uncertain", code, probability, cases, behind)
-    if finding.probability >= _NEAR * finding.threshold and cases:
+    if finding.probability >= finding.threshold:
+        return Sentence(part, "contradicted", code, probability, cases, reason="a likelier finding rules it out")
+    if finding.probability >= _NEAR * finding.threshold and cases and code != "NORM":
         return Sentence(part, "uncertain", code, probability, cases, behind)
     reason = f"probability {finding.probability:.2f}, under the threshold of {finding.threshold:.2f}"
     return Sentence(part, "contradicted", code, probability, cases, behind, reason)

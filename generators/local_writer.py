@@ -130,6 +130,11 @@ class LocalWriter:
         retrieved = list(told)[: self.recipe.retrieved_texts]
         return prompt_text(retrieved, measured_text(request.measured), plan_text(c for c in CODES if c in plan.positive), self._language(request))
 
+    @property
+    def _wording(self) -> frozenset[tuple[str, str]] | None:
+        """What the small model has read; a model from elsewhere knows more."""
+        return self.index.word_pairs if self.recipe.base == "small" else None
+
     def _language(self, request: Request) -> str:
         return request.language or self.index.language
 
@@ -157,7 +162,7 @@ class LocalWriter:
         findings = {code: Finding(code, BY_CODE[code].label, p, limit, code in plan.positive) for code, p, limit in zip(CODES, *values, strict=True)}
         near = hits_from(cases, plan.ids.tolist(), plan.scores.tolist(), request.allowed)
         voters = near + [h for h in self._voters(request, cases) if h.study_id not in {n.study_id for n in near}]
-        basis = Basis(findings, plan.positive, measured, voters, bool(study.priors), self._language(request))
+        basis = Basis(findings, plan.positive, measured, voters, bool(study.priors), self._language(request), wording=self._wording)
         kept, dropped, flags = guard(text, basis)
         deaf = unreadable(request.measured)
         if deaf:

@@ -25,6 +25,7 @@ import polars as pl
 from safetensors.numpy import load_file, save_file
 
 from regen.artifact import load_manifest
+from regen.data_prep.wording import pairs
 from regen.errors import ArtifactError, DataError
 from regen.index.backends import Ids, make_backend
 from regen.index.cases import check_cases, hits_from, statement_matrix
@@ -80,6 +81,11 @@ class CaseIndex:
         """(n,) of each case's report; '' where it is unknown or there is no report."""
         told = self.cases.select(pl.when(pl.col("report").fill_null("") != "").then(pl.col("language")).fill_null(""))
         return np.asarray(told.to_series().to_list(), np.str_)
+
+    @cached_property
+    def word_pairs(self) -> frozenset[tuple[str, str]]:
+        """Every two words that stand side by side in a case's report."""
+        return frozenset(pair for report in set(self.cases["report"].drop_nulls().to_list()) for pair in pairs(report))
 
     @cached_property
     def languages(self) -> frozenset[str]:

@@ -104,6 +104,9 @@ def check_free_file(out: Path, force: bool) -> None:
         raise ArtifactError(f"{out}: expected the name of a file to write, got a folder; choose another name")
     if out.exists() and not force:
         raise ArtifactError(f"{out}: exists already; choose another --out, or replace it with --force")
+    above = next(folder for folder in out.absolute().parents if folder.exists())
+    if not above.is_dir():
+        raise ArtifactError(f"{out}: expected a folder to write in, {above} is a file; choose another --out")
 
 
 def load_manifest(path: str | Path, stage: str | None = None) -> dict[str, Any]:
@@ -147,6 +150,7 @@ def require_partner(who: str, built_with: str, have: str, mend: str) -> None:
 
 def write_text(path: Path, text: str) -> None:
     """Write a small file so that a reader sees the old one or the new one, never half of it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.tmp")
     with temporary.open("w", encoding="utf-8") as file:
         file.write(text)

@@ -13,7 +13,7 @@ Bundle = Annotated[str, typer.Option(help="a bundle's folder, a hub id, or 'star
 Out = Annotated[Path | None, typer.Option(help="also write the result: .json or .md")]
 Device = Annotated[str, typer.Option(help="cpu, cuda, or auto")]
 Language = Annotated[str | None, typer.Option(help="of the drafts; by default what each study declares")]
-Seed = Annotated[int, typer.Option(help="of the bootstrap and of everything drawn")]
+Seed = Annotated[int, typer.Option(help="of the bootstrap and of everything drawn", min=0)]
 Force = Annotated[bool, typer.Option("--force", help="replace an output that exists")]
 
 eval_app = typer.Typer(no_args_is_help=True, help="Score drafts, with floors beside them.")
@@ -135,7 +135,7 @@ def leak(
     studies: Studies,
     bundle: Bundle = "starter",
     split: Split = "test",
-    out: Out = None,
+    out: Annotated[Path | None, typer.Option(help="also write the list as JSON")] = None,
     device: Device = "auto",
     force: Force = False,
 ) -> None:

@@ -176,7 +176,7 @@ def test_from_files_to_json_and_markdown(
 def test_bad_input_is_said(files: tuple[Path, Path], cohort: Prepared, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="--split train"):
         compare(*files, cohort.path, "train", None, 0, False)
-    with pytest.raises(DataError, match=r"none\.jsonl: expected JSON lines"):
+    with pytest.raises(DataError, match=r"none\.jsonl: expected predictions as JSON lines"):
         compare(files[0], tmp_path / "none.jsonl", cohort.path, "test", None, 0, False)
     twice = tmp_path / "twice.jsonl"
     twice.write_text(files[0].read_text() * 2)

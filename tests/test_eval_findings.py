@@ -170,7 +170,7 @@ def test_bad_options_are_refused_before_anything_runs(made: tuple[Path, FindingT
         run(tiny_data.path, "no such bundle", None, made[0])
     with pytest.raises(ConfigError, match=r"--language en: the drafts of .* are written already"):
         run(tiny_data.path, "no such bundle", tmp_path / "drafts.jsonl", None, language="en")
-    with pytest.raises(DataError, match=r"none\.jsonl: expected JSON lines"):
+    with pytest.raises(DataError, match=r"none\.jsonl: expected predictions as JSON lines"):
         run(tiny_data.path, "no such bundle", tmp_path / "none.jsonl", None)
     with pytest.raises(ArtifactError, match="no such folder"):
         run(tiny_data.path, "no such bundle", None, None)

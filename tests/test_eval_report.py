@@ -115,7 +115,7 @@ def test_a_folder_holds_metrics_predictions_and_a_card(tiny_bundle: Path, tiny_d
     assert first.systems[0] == "system"
     assert first.systems[3] == "peer"
     metrics = json.loads((out / "metrics.json").read_text())
-    assert metrics == json.loads(json.dumps(first.to_dict()))
+    assert metrics == json.loads(json.dumps(first.to_dict())) | {"split": "test", "bundle": str(tiny_bundle)}
     page = (out / "card.html").read_text()
     assert page.count("<svg") >= 3 + 3
     assert "Drawn at random" in page

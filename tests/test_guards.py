@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from regen.data_prep.coding import sentence
 from regen.data_prep.statements import BY_CODE, CODES
+from regen.data_prep.wording import pairs
 from regen.generators.guards import Basis, guard, judge
 from regen.generators.prompt import states
 from regen.study import Finding, Hit
@@ -240,3 +243,40 @@ def test_a_number_stands_only_where_it_was_measured(text: str, said: float | Non
     if dropped:
         assert dropped[0].reason == "states the number 180, which was not measured here"
     assert not [s for s in kept if "180" in s.text]
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["sinus rhythm, rate 180, otherwise fine", "sinus rhythm 180bpm", "Sinus rhythm, rate 180-190.", "sinus rhythm 99,5", "12.05.2001 sinus rhythm"],
+)
+def test_no_number_of_another_patient_gets_through(text: str) -> None:
+    kept, dropped, _ = guard(text, basis({"SR": 0.9}, measured={"heart_rate": 72.0}))
+    assert text in [s.text for s in dropped], kept
+    near = text.replace("180-190", "72-75").replace("180", "72").replace("99,5", "72,4").replace("12.05.2001 ", "")
+    assert near in [s.text for s in guard(near, basis({"SR": 0.9}, measured={"heart_rate": 72.0}))[0]]
+
+
+def test_parts_of_the_prompt_and_words_that_nobody_says_go() -> None:
+    given = basis({"SR": 0.9, "STATIC": 0.9}, measured={"noise": 0.5})
+    kept, dropped, _ = guard("Sinus rhythm. Extra beats: 1 offindings: sinus rhythm;;", given)
+    assert [s.text for s in kept if "findings" in s.text] == []
+    assert dropped[0].reason == "no report of the archive is worded like that"
+    known = replace(given, wording=frozenset(pairs("Sinus rhythm. Static noise in I-aVF. First-degree AV block.")))
+    kept, dropped, _ = guard("Sinus rhythm. Static noise in I-degree AV block.", known)
+    assert [s.reason for s in dropped] == ["no report of the archive is worded like that"]
+    assert kept[0].text == "Sinus rhythm."
+
+
+def test_a_likelier_finding_rules_normal_out() -> None:
+    given = basis({"NDT": 0.9}, {"NORM": 0.65})
+    _, dropped, _ = guard("Non-diagnostic T-wave abnormality. Normal ECG.", given)
+    assert [s.reason for s in dropped] == ["a likelier finding rules it out"]
+
+
+def test_a_count_of_beats_is_the_measured_one_or_none() -> None:
+    for measured, text in ((1.0, "Extra beats: 1 of unspecified origin."), (9.0, "Extra beats: of unspecified origin.")):
+        said = guard(
+            "Extra beats: 1 of unspecified origin.",
+            basis({"SR": 0.9}, measured={"ectopic_beats": measured}, hits=(hit("x", 0.9, "Extra beats: 1 of unspecified origin."),)),
+        )[0]
+        assert text in [s.text for s in said]

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from regen.errors import ConfigError, DataError
 from regen.eval.imported import parse_columns, read_predictions
+from regen.eval.predictions import Predictions, References, read_sets
 
 
 def test_a_peers_csv_with_other_names_and_line_breaks_in_a_cell(tmp_path: Path) -> None:
@@ -27,9 +29,14 @@ def test_json_lines_keep_their_findings(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "text", "says"),
     [
-        ("a.csv", "id,report\n1,x\n", "line 2: expected study_id, got the columns id, report; name them: --columns"),
-        ("a.csv", "study_id,report\n1\n", "line 2: expected report"),
+        ("a.csv", "id,report\n1,x\n", "expected the columns study_id, got id, report; name them: --columns"),
+        ("a.csv", "study_id,report\n1\n", "line 2: expected 2 cells, got 1"),
         ("a.csv", "study_id,report\n", "the file holds none"),
+        ("a.csv", "study_id,report\n1,Sinus rhythm, normal\n", "line 2: expected 2 cells, got 3; put text that holds a comma"),
+        ("a.csv", 'study_id,report\n1,"Sinus\n', "expected a CSV table"),
+        ("a.csv", "study_id,report,report\n1,a,b\n", "expected every column once"),
+        ("a.jsonl", '{"study_id": "1", "report": NaN}\n', "line 1: expected report as text, got nan"),
+        ("a.jsonl", '{"study_id": ["1"], "report": "x"}\n', "line 1: expected study_id as text"),
         ("a.jsonl", "[1]\n", "line 1: expected a JSON object"),
         ("a.jsonl", "{\n", "line 1: expected a JSON object"),
         ("a.jsonl", '{"study_id": "1"}\n', "line 1: expected report"),
@@ -42,8 +49,9 @@ def test_bad_files_are_named(tmp_path: Path, name: str, text: str, says: str) ->
 
 
 def test_no_such_file(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="could not read the file"):
-        read_predictions(tmp_path / "none.csv")
+    for name, says in (("none.csv", "no such file"), ("none.jsonl", "could not read the file")):
+        with pytest.raises(DataError, match=says):
+            read_predictions(tmp_path / name)
 
 
 def test_bad_columns() -> None:
@@ -52,3 +60,21 @@ def test_bad_columns() -> None:
         parse_columns("study=x")
     with pytest.raises(ConfigError, match="expected FIELD=COLUMN"):
         parse_columns("report")
+
+
+@pytest.mark.parametrize(
+    "findings", [5, "SR", {"SR": 0.5}, ["SR"], [{"code": "SR"}], [{"code": "SR", "probability": 7}], [{"code": "SR", "probability": float("nan")}],
+                 [{"code": ["SR"], "probability": 0.5}], [{"code": "SR", "probability": 0.5, "positive": "false"}]],
+)  # fmt: skip
+def test_findings_are_checked(findings: object) -> None:
+    references = References(["1"], [None], ["Sinus rhythm."], ["en"], read_sets(["Sinus rhythm."]), np.ones(1, np.bool_))
+    with pytest.raises(DataError, match="peer, 1: expected findings as a list of code, probability from 0 to 1"):
+        Predictions.from_drafts("peer", [{"study_id": "1", "report": "x", "findings": findings}], references)
+
+
+def test_what_is_declared_without_probabilities() -> None:
+    references = References(["1"], [None], ["Sinus rhythm."], ["en"], read_sets(["Sinus rhythm."]), np.ones(1, np.bool_))
+    made = Predictions.from_drafts("peer", [{"study_id": "1", "report": "x", "declared": ["SR", "nothing"]}], references)
+    assert made.declared is not None
+    assert (made.declared == references.statements).all()
+    assert made.probabilities is None

@@ -129,6 +129,8 @@ def test_the_module_says_what_it_does() -> None:
         ("sinusrhythmus linkstyp inferiorer infarkt wahrscheinlich alt", ["sinusrhythmus", "linkstyp", "inferiorer infarkt wahrscheinlich alt"]),
         ("linkstyp st & t abnorm, wahrscheinlich anterolaterale ischämie", ["linkstyp", "st & t abnorm, wahrscheinlich anterolaterale ischämie"]),
         ("sinusrytm extrem vänster el-axel", ["sinusrytm", "extrem vänster el-axel"]),
+        ("sinusrhythmus linkstyp inferiorer infarkt möglich", ["sinusrhythmus", "linkstyp", "inferiorer infarkt möglich"]),
+        ("verdacht auf linkshypertrophie vorhofflimmern", ["verdacht auf linkshypertrophie", "vorhofflimmern"]),
         ("kein infarkt", ["kein infarkt"]),
         ("", [""]),
     ],

@@ -54,6 +54,7 @@ class Scored:
     references: References
     systems: list[Predictions]
     bundle: str
+    split: str
 
 
 def write_card(scored: Scored, out: Path, force: bool = False) -> None:
@@ -62,15 +63,18 @@ def write_card(scored: Scored, out: Path, force: bool = False) -> None:
     Raises:
         ArtifactError: it exists and force is false, or holds what regen did not write.
     """
-    config = {"systems": list(scored.table.systems), "seed": scored.table.seed, "bundle": scored.bundle}
+    config = {"systems": list(scored.table.systems), "seed": scored.table.seed, "bundle": scored.bundle, "split": scored.split}
     with new_artifact(out, "evaluation", config, {"data": scored.data.digest}, force) as work:
-        (work.path / "metrics.json").write_text(json.dumps(scored.table.to_dict(), indent=1) + "\n", encoding="utf-8")
+        (work.path / "metrics.json").write_text(
+            json.dumps(scored.table.to_dict() | {"split": scored.split, "bundle": scored.bundle}, indent=1) + "\n", encoding="utf-8"
+        )
         (work.path / "card.md").write_text(f"{DISCLAIMER}\n\n{to_markdown(scored.table)}", encoding="utf-8")
         folder = work.path / "predictions"
         folder.mkdir(exist_ok=True)
         for number, system in enumerate(scored.systems):
             name = re.sub(r"\W+", "-", system.name).strip("-")
-            (folder / f"{number:02d}-{name}.jsonl").write_text("".join(_line(system, scored.references, i) for i in range(len(scored.rows))), "utf-8")
+            text = "".join(_line(system, scored.references, i) for i in range(len(scored.rows)))
+            (folder / f"{number:02d}-{name}.jsonl").write_text(text, encoding="utf-8", errors="replace")
         (work.path / "card.html").write_text(page(scored), encoding="utf-8", errors="replace")
 
 
@@ -82,6 +86,8 @@ def _line(system: Predictions, references: References, row: int) -> str:
             {"code": code, "probability": round(float(p), 5), "positive": bool(yes)}
             for code, p, yes in zip(CODES, system.probabilities[row], said[row], strict=True)
         ]
+    elif system.declared is not None:
+        draft["declared"] = [CODES[column] for column in np.flatnonzero(system.declared[row])]
     return json.dumps(draft, ensure_ascii=False) + "\n"
 
 
@@ -93,7 +99,8 @@ def page(scored: Scored) -> str:
     return (
         "<!DOCTYPE html><html lang='en'><head><meta charset='utf-8'><meta http-equiv='Content-Security-Policy' content=\"default-src 'none'; "
         f"style-src 'unsafe-inline'\"><title>Evaluation: {escape(first.name)}</title><style>{_STYLE}</style></head><body>"
-        f"<h1>Evaluation of {escape(first.name)}</h1><p class='soft'>Bundle: {escape(scored.bundle)}. Studies: {escape(str(scored.data.path))}.</p>"
+        f"<h1>Evaluation of {escape(first.name)}</h1><p class='soft'>Bundle: {escape(scored.bundle)}. "
+        f"Studies: {escape(str(scored.data.path))}, {scored.split}.</p>"
         f"<p class='note'>{escape(DISCLAIMER)}</p>{tables}{notes}{_plots(first, scored.references)}{_examples(scored, first)}</body></html>\n"
     )
 

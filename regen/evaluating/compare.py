@@ -21,9 +21,9 @@ import polars as pl
 import rich.table
 
 from regen.artifact import check_free_file, write_text
-from regen.batch import read_drafts
 from regen.errors import DataError
 from regen.eval.bootstrap import Sampled
+from regen.eval.imported import read_predictions
 from regen.eval.predictions import Predictions, References
 from regen.eval.report_table import COLUMNS, Table, table
 from regen.eval.table_views import percent
@@ -126,7 +126,7 @@ def compare(a: Path, b: Path, studies: Path, split: str, out: Path | None, seed:
     check_split(split)
     if out is not None:
         check_free_file(out, force)
-    drafts = (read_drafts(a), read_drafts(b))
+    drafts = (read_predictions(a), read_predictions(b))
     data, rows, _ = open_split(studies, split)
     train = [text for text in data.split("train", with_ecg=False)["report"].to_list() if text]
     made = _compared((a, b), drafts, rows, train, split, seed)

@@ -20,7 +20,7 @@ import rich.table
 from rich.markup import escape
 
 from regen.artifact import check_free_file, write_text
-from regen.batch import prepared_studies, read_drafts
+from regen.batch import prepared_studies
 from regen.data_prep.prepared import Prepared
 from regen.data_prep.statements import CODES
 from regen.encoders.head import best_thresholds
@@ -30,6 +30,7 @@ from regen.eval.bootstrap import DRAWS, Sampled
 from regen.eval.fewshot import linear_probe, standardised
 from regen.eval.finding_metrics import BINS
 from regen.eval.finding_table import TITLES, Answers, FindingTable, finding_table
+from regen.eval.imported import read_predictions
 from regen.eval.predictions import Predictions, References
 from regen.eval.set_metrics import FEW
 from regen.eval.strata import strata
@@ -71,7 +72,7 @@ def evaluate_findings(
     data = Prepared.open(studies)
     (rows, references), (train_rows, train) = (stated(data, name) for name in (split, "train"))
     if predictions is not None:
-        system = from_drafts(predictions.stem, read_drafts(predictions), references)
+        system = from_drafts(predictions.stem, read_predictions(predictions), references)
     else:
         drafts = Pipeline.from_pretrained(bundle, device).drafts(prepared_studies(data, rows), language)
         system = from_drafts("system", [draft.to_dict() for draft in bar(drafts, "system", len(rows))], references)

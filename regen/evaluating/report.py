@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -28,6 +29,7 @@ from regen.progress import bar, console
 _ENCODERS = ("nearest in the encoder", "highest expected agreement")
 """The baselines that rest on an encoder."""
 _FILES = {".json", ".md"}
+_FEW = 10
 _IN_FILES = ("sex ", "age ", "site ", "device ")
 """Blocks that a terminal has no room for."""
 
@@ -47,11 +49,14 @@ def evaluate(
         DataError: no reported recordings in the split, or drafts of other studies.
     """
     check_split(split)
+    twice = [name for name, count in Counter(path.stem for path in predictions).items() if count > 1]
+    if twice:
+        raise ConfigError(f"predictions: expected files of different names, got {twice[0]} twice; rename one, its name is the system's")
     if out is not None:
         (check_free_file if out.suffix in _FILES else check_free)(out, force)
     data, rows, train = open_split(studies, split)
     references, pool = References.from_rows(rows), References.from_rows(train)
-    peers = [Predictions.from_drafts(path.stem, read_predictions(path, columns), references) for path in predictions]
+    peers = [_read(path, columns, references) for path in predictions]
     pipeline = Pipeline.from_pretrained(bundle or "starter", device)
     systems = _own(pipeline, data, rows, references, language) if bundle or not peers else []
     systems += peers
@@ -63,7 +68,7 @@ def evaluate(
     made = table(references, systems, known, seed, rows=rows)
     show(made, len(misread(references)))
     if out is not None:
-        _write(Scored(made, data, rows, references, systems, bundle or "starter"), out, force)
+        _write(Scored(made, data, rows, references, systems, bundle or "starter", split), out, force)
     return made
 
 
@@ -78,6 +83,15 @@ def open_split(studies: Path, split: str) -> tuple[Prepared, pl.DataFrame, pl.Da
     if not len(rows) or not len(train):
         raise DataError(f"{studies}: expected reported recordings in train and {split}, got {len(train)} and {len(rows)}; prepare with reports")
     return data, rows, train
+
+
+def _read(path: Path, columns: Mapping[str, str] | None, references: References) -> Predictions:
+    drafts = read_predictions(path, columns)
+    made = Predictions.from_drafts(path.stem, drafts, references)
+    beside = len(drafts) - (len(references) - made.missing)
+    if beside:
+        console.print(f"{path}: {beside} of {len(drafts)} drafts are not scored: another split, or a study without recording or report")
+    return made
 
 
 def _own(pipeline: Pipeline, data: Prepared, rows: pl.DataFrame, references: References, language: str | None) -> list[Predictions]:
@@ -116,6 +130,8 @@ def show(made: Table, unread: int) -> None:
     from rich.console import Console
 
     wide = Console(width=200)
+    if made.blocks[0].patients < _FEW:
+        console.print(f"only {made.blocks[0].patients} patients: what the intervals say about others is next to nothing")
     shown = [block for block in made.blocks if not block.name.startswith(_IN_FILES)]
     if len(shown) < len(made.blocks):
         console.print(f"{len(made.blocks) - len(shown)} further groups (sex, age, site, device) are in the files: --out FOLDER")
@@ -131,7 +147,7 @@ def _write(scored: Scored, out: Path, force: bool) -> None:
     if out.suffix == ".md":
         write_text(out, to_markdown(scored.table))
     elif out.suffix == ".json":
-        write_text(out, json.dumps(scored.table.to_dict(), indent=1) + "\n")
+        write_text(out, json.dumps(scored.table.to_dict() | {"split": scored.split, "bundle": scored.bundle}, indent=1) + "\n")
     else:
         write_card(scored, out, force)
 
