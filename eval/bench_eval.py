@@ -99,7 +99,7 @@ def theirs(pairs: Pairs, draws: int) -> dict[str, float]:
     """One pair after the other, one draw after the other, with the usual libraries."""
     from nltk.translate.meteor_score import single_meteor_score
     from rouge_score.rouge_scorer import RougeScorer
-    from sacrebleu.metrics import BLEU
+    from sacrebleu.metrics.bleu import BLEU
     from sklearn.metrics import f1_score
 
     references, made = pairs

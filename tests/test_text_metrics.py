@@ -156,7 +156,7 @@ def test_equal_to_the_usual_libraries(pairs: list[tuple[list[str], list[str]]]) 
     """sacrebleu's corpus BLEU, rouge-score's ROUGE-1, -2, -L and nltk's METEOR, on texts that all of them split alike."""
     from nltk.translate.meteor_score import single_meteor_score
     from rouge_score.rouge_scorer import RougeScorer
-    from sacrebleu.metrics import BLEU
+    from sacrebleu.metrics.bleu import BLEU
 
     pairs = [(ours, theirs) for ours, theirs in pairs if theirs]
     if not pairs:
