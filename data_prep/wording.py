@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Sequence
+from functools import lru_cache
 from itertools import pairwise
 
 _NO_WORD = re.compile(r"[\W_]+")
@@ -12,7 +13,12 @@ _NO_WORD = re.compile(r"[\W_]+")
 
 def words(text: str) -> list[str]:
     """'Probable LVH, stage II-III.' -> ['probable', 'lvh', 'stage', 'ii', 'iii']; umlauts stay."""
-    return _NO_WORD.sub(" ", unicodedata.normalize("NFC", text).lower()).split()
+    return list(_words(text))
+
+
+@lru_cache(maxsize=65536)
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(_NO_WORD.sub(" ", unicodedata.normalize("NFC", text).lower()).split())
 
 
 def pairs(text: str) -> set[tuple[str, str]]:

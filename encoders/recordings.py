@@ -79,18 +79,23 @@ def clean_and_measure(raw: FloatArray, fs: float) -> tuple[FloatArray, FloatArra
     return cleaned, measure_all(cleaned, at_rate)[1]
 
 
-def labels_of(rows: pl.DataFrame) -> FloatArray:
-    """(n, 71) 1 where a statement is coded with any likelihood; a row of NaN where the study was not coded."""
-    index = {code: i for i, code in enumerate(CODES)}
+def statement_matrix(rows: pl.DataFrame) -> npt.NDArray[np.float32]:
+    """(n, 71) likelihood of every statement, in the order of CODES; 1 for 'stated without a likelihood', NaN rows where nobody coded."""
+    column = {code: i for i, code in enumerate(CODES)}
     out = np.zeros((len(rows), len(CODES)), np.float32)
     for i, statements in enumerate(rows["statements"].to_list()):
         if statements is None:
             out[i] = np.nan
             continue
         for statement in statements:
-            if statement["code"] in index:
-                out[i, index[statement["code"]]] = 1
+            if statement["code"] in column:
+                out[i, column[statement["code"]]] = statement["likelihood"] or 1.0
     return out
+
+
+def labels_of(rows: pl.DataFrame) -> FloatArray:
+    """(n, 71) 1 where a statement is coded with any likelihood; a row of NaN where the study was not coded."""
+    return np.sign(statement_matrix(rows))
 
 
 def _map(path: Path, shape: tuple[int, ...], dtype: type) -> npt.NDArray:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -24,7 +23,6 @@ from regen.encoders.text import TextTower
 from regen.encoders.training import autocast, draw_curves
 from regen.errors import DataError
 
-logger = logging.getLogger(__name__)
 Progress = Callable[[Iterable[int], str], Iterable[int]]
 
 

@@ -19,20 +19,20 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import polars as pl
-import torch
 
 from regen.data_prep.measure import FEATURES
 from regen.data_prep.prepared import Prepared
-from regen.encoders.head import FeatureScale
 from regen.encoders.recordings import FS, clean_and_measure
 from regen.encoders.store import Towers
 from regen.errors import DataError
+from regen.eval.linear_probe import probe_each
+from regen.eval.nearest import BLOCK, Barred, Score, by_cosine, by_measures, same_owner
 from regen.eval.predictions import Predictions, References
 from regen.study import FloatArray
 
 SIGNAL_HZ = 25.0
-_BLOCK = 256
-"""Queries compared with the whole pool at once."""
+ENCODER_FLOORS = ("nearest in the encoder", "highest expected agreement")
+"""Names of the baselines that rest on an encoder."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -75,9 +75,9 @@ def coarse(signals: FloatArray) -> FloatArray:
 
 def random_report(queries: References, pool: References, rng: np.random.Generator) -> Predictions:
     """A training report drawn evenly, without looking at the ECG."""
-    picks = []
-    for barred in _barred(queries, pool):
-        allowed = np.setdiff1d(np.arange(len(pool)), barred)
+    picks, barred = [], _barred(queries, pool)
+    for i in range(len(queries)):
+        allowed = np.flatnonzero(~barred(slice(i, i + 1))[0])
         picks.append(int(rng.choice(allowed)) if len(allowed) else -1)
     return _copied("random report", pool, picks)
 
@@ -89,10 +89,10 @@ def most_frequent(queries: References, pool: References, by_language: bool = Fal
     spoken = set(pool.languages) - {None}
     heard = [language if by_language and language in spoken else None for language in queries.languages]
     counts = {name: Counter(r for r, spoke in zip(pool.reports, pool.languages, strict=True) if name in (None, spoke)) for name in set(heard)}
-    texts = []
-    for language, barred in zip(heard, _barred(queries, pool), strict=True):
+    texts, barred = [], _barred(queries, pool)
+    for i, language in enumerate(heard):
         left = counts[language].copy()
-        left.subtract(pool.reports[j] for j in barred if language in (None, pool.languages[j]))
+        left.subtract(pool.reports[j] for j in np.flatnonzero(barred(slice(i, i + 1))[0]) if language in (None, pool.languages[j]))
         best = max(left, key=lambda report: left[report], default="")
         texts.append(best if left[best] > 0 else "")
     return Predictions.from_reports("most frequent report" + (" of the language" if by_language else ""), texts)
@@ -100,7 +100,7 @@ def most_frequent(queries: References, pool: References, by_language: bool = Fal
 
 def nearest_signal(queries: References, pool: References, query: FloatArray, cases: FloatArray) -> Predictions:
     """The report of the nearest raw signal by cosine. query, cases: (n, samples), see `coarse`."""
-    return _copied("nearest raw signal", pool, _nearest(queries, pool, query, cases))
+    return _copied("nearest raw signal", pool, _best(queries, pool, by_cosine(query, cases)))
 
 
 def nearest_measures(queries: References, pool: References, query: FloatArray, cases: FloatArray) -> Predictions:
@@ -108,18 +108,15 @@ def nearest_measures(queries: References, pool: References, query: FloatArray, c
 
     query, cases: (n, FEATURES), see regen.data_prep.measure.
     """
-    scale = FeatureScale.fit(cases)
-    ours, theirs = (scale(torch.from_numpy(np.asarray(part, np.float32))).numpy() for part in (query, cases))
-    half = (theirs**2).sum(axis=1) / 2
-    return _copied("nearest hand-made features", pool, _best(queries, pool, lambda rows: ours[rows] @ theirs.T - half))
+    return _copied("nearest hand-made features", pool, _best(queries, pool, by_measures(query, cases)))
 
 
 def nearest_embedding(queries: References, pool: References, query: FloatArray, cases: FloatArray) -> Predictions:
     """The report of the study nearest in the encoder's space by cosine. query, cases: (n, dim)."""
-    return _copied("nearest in the encoder", pool, _nearest(queries, pool, query, cases))
+    return _copied(ENCODER_FLOORS[0], pool, _best(queries, pool, by_cosine(query, cases)))
 
 
-def expected_agreement(queries: References, pool: References, probabilities: FloatArray, name: str = "highest expected agreement") -> Predictions:
+def expected_agreement(queries: References, pool: References, probabilities: FloatArray, name: str = ENCODER_FLOORS[1]) -> Predictions:
     """The training report whose statements S have the highest expected F1 against the predicted probabilities p (n, 71).
 
     With independent statements E[F1] is about 2 * sum of p over S / (|S| + sum of p), the ratio of the expectations; S is what was coded
@@ -138,18 +135,9 @@ def expected_agreement(queries: References, pool: References, probabilities: Flo
 def hand_features(queries: References, pool: References, query: FloatArray, cases: FloatArray) -> Predictions:
     """The training report with the highest expected agreement with what logistic regression on hand-made features predicts.
 
-    query, cases: (n, FEATURES). One regression a statement (scikit-learn, L2, C 0.01), features standardised on the pool; a statement
-    that fewer than two training studies show keeps its prevalence.
+    query, cases: (n, FEATURES). One regression a statement, see regen.eval.linear_probe.
     """
-    from sklearn.linear_model import LogisticRegression
-
-    scale = FeatureScale.fit(cases)
-    ours, theirs = (scale(torch.from_numpy(np.asarray(part, np.float32))).numpy() for part in (query, cases))
-    shown = pool.statements.sum(axis=0)
-    probabilities = np.tile(shown / max(len(pool), 1), (len(queries), 1)).astype(np.float32)
-    for column in np.flatnonzero((shown > 1) & (shown < len(pool))):
-        fitted = LogisticRegression(C=0.01, max_iter=200).fit(theirs, pool.statements[:, column])
-        probabilities[:, column] = fitted.predict_proba(ours)[:, 1]
+    probabilities = probe_each(cases, pool.statements, query)
     return replace(expected_agreement(queries, pool, probabilities, "hand features + logistic regression"), probabilities=probabilities)
 
 
@@ -175,44 +163,36 @@ def floors(queries: References, pool: References, rng: np.random.Generator, quer
         nearest_measures(queries, pool, query.measures, cases.measures),
         hand_features(queries, pool, query.measures, cases.measures),
     ]
+    return [*out, *encoder_floors(queries, pool, query, cases), oracle(queries, pool)]
+
+
+def encoder_floors(queries: References, pool: References, query: Views, cases: Views) -> list[Predictions]:
+    """Those of ENCODER_FLOORS that the views allow."""
+    out = []
     if query.embedding is not None and cases.embedding is not None:
         out.append(nearest_embedding(queries, pool, query.embedding, cases.embedding))
     if query.probabilities is not None:
         out.append(expected_agreement(queries, pool, query.probabilities))
-    return [*out, oracle(queries, pool)]
-
-
-def _barred(queries: References, pool: References) -> list[npt.NDArray[np.int64]]:
-    """Of each query the pool rows that it must not copy: its own study, its own subject's, and those without a report."""
-    rows: dict[tuple[str, str], list[int]] = {}
-    for j, (study, subject) in enumerate(zip(pool.study_ids, pool.subjects, strict=True)):
-        rows.setdefault(("study", study), []).append(j)
-        if subject is not None:
-            rows.setdefault(("subject", subject), []).append(j)
-    blank = [j for j, report in enumerate(pool.reports) if not report]
-    out = []
-    for study, subject in zip(queries.study_ids, queries.subjects, strict=True):
-        own = rows.get(("subject", subject), []) if subject is not None else []
-        out.append(np.unique(np.array([*blank, *rows.get(("study", study), []), *own], np.int64)))
     return out
 
 
-def _nearest(queries: References, pool: References, query: FloatArray, cases: FloatArray) -> list[int]:
-    """Of each query the allowed case with the highest cosine."""
-    unit = [part / np.maximum(np.linalg.norm(part, axis=1, keepdims=True), 1e-12) for part in (query, cases)]
-    return _best(queries, pool, lambda rows: unit[0][rows] @ unit[1].T)
+def _barred(queries: References, pool: References) -> Barred:
+    """The pool rows that a query must not copy: its own study, its own subject's, and those without a report."""
+    owner = same_owner(queries.study_ids, queries.subjects, pool.study_ids, pool.subjects)
+    blank = np.array([not report for report in pool.reports], np.bool_)
+    return lambda rows: owner(rows) | blank
 
 
-def _best(queries: References, pool: References, score: Callable[[slice], FloatArray]) -> list[int]:
-    """Of each query the allowed pool row with the highest score, -1 where none is allowed. score: a slice of queries -> (b, pool)."""
+def _best(queries: References, pool: References, score: Score) -> list[int]:
+    """Of each query the allowed pool row with the highest score, -1 where none is allowed."""
     barred = _barred(queries, pool)
     picks: list[int] = []
-    for start in range(0, len(queries), _BLOCK):
-        for row, values in enumerate(score(slice(start, start + _BLOCK)), start):
-            values[barred[row]] = -np.inf
-            pick = int(values.argmax()) if len(values) else -1
-            picks.append(pick if pick >= 0 and values[pick] > -np.inf else -1)
-    return picks
+    for start in range(0, len(queries) if len(pool) else 0, BLOCK):
+        rows = slice(start, min(start + BLOCK, len(queries)))
+        values = np.where(barred(rows), -np.inf, score(rows))
+        best = values.argmax(axis=1)
+        picks += np.where(values[np.arange(len(best)), best] > -np.inf, best, -1).tolist()
+    return picks or [-1] * len(queries)
 
 
 def _copied(name: str, pool: References, picks: list[int]) -> Predictions:

@@ -22,11 +22,12 @@ from regen.data_prep.prepared import Prepared
 from regen.data_prep.wording import words
 from regen.errors import ConfigError, DataError
 from regen.eval import timing
+from regen.eval.averages import mean
 from regen.eval.bootstrap import Resamples, bootstrap
 from regen.eval.predictions import Predictions, References
 from regen.eval.report_table import table
 from regen.eval.set_metrics import micro_f1
-from regen.eval.text_metrics import bleu, mean, text_scores
+from regen.eval.text_metrics import bleu, text_scores
 
 TARGET_S = 60.0
 """Seconds that the whole table of 10,000 drafts may take."""

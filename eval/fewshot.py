@@ -19,44 +19,20 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from regen.data_prep.statements import CODES
-from regen.encoders.head import FeatureScale
 from regen.errors import ConfigError, DataError
+from regen.eval.averages import mean_known
+from regen.eval.blocks import INTERVAL, plain_differences, plain_rows
 from regen.eval.bootstrap import DRAWS, Resamples, Sampled, Values, bootstrap
-from regen.eval.finding_metrics import mean_known
+from regen.eval.linear_probe import STRENGTH, Pair, linear_probe
 from regen.eval.set_metrics import FEW, Sets, auc
-from regen.study import FloatArray
 
 SHOTS = (1, 2, 4, 8, 16, 32, 64, 128)
 REPEATS = 3
 """Draws of training cases. EHRSHOT takes five."""
-STRENGTH = 0.01
-"""Inverse penalty (scikit-learn's C): that of the encoder's own head on measurements. Between 0.001 and 0.1 little depends on it."""
 COLUMNS = {"auroc": "AUROC, mean over the statements with k positives", "auroc_same": "AUROC, mean over the statements with the most positives"}
 """auroc: a mean over fewer statements as k grows; auroc_same: over those that can be trained at every k, so that a curve compares like with like."""
-Pair = tuple[FloatArray, FloatArray]
-"""Features of the training and of the test split."""
-
-
-def standardised(train: FloatArray, test: FloatArray) -> Pair:
-    """Both (studies, width) in units of the training split's spread, robustly clipped, missing values at its mean. Needs no labels."""
-    scale = FeatureScale.fit(train)
-    return scale(torch.from_numpy(np.asarray(train, np.float32))).numpy(), scale(torch.from_numpy(np.asarray(test, np.float32))).numpy()
-
-
-def linear_probe(train: FloatArray, truth: Sets, test: FloatArray, strength: float = STRENGTH) -> Values:
-    """Probability of each test row by L2 logistic regression; the share of positives where training knows one class alone.
-
-    train: (n, width), truth: (n,), test: (m, width), standardised. Returns (m,). Deterministic.
-    """
-    from sklearn.linear_model import LogisticRegression
-
-    if truth.all() or not truth.any():
-        return np.full(len(test), truth.mean() if len(truth) else 0.0)
-    model = LogisticRegression(C=strength, max_iter=1000).fit(np.asarray(train, np.float64), truth)
-    return np.asarray(model.predict_proba(np.asarray(test, np.float64))[:, 1], np.float64)
 
 
 def nested_cases(truth: Sets, shots: Sequence[int], rng: np.random.Generator) -> dict[int, npt.NDArray[np.int64]]:
@@ -96,7 +72,7 @@ class FewShot:
         return {
             "seed": self.seed,
             "draws": self.draws,
-            "interval": "95 % percentile bootstrap by patient of the test split; the training cases are held fixed",
+            "interval": f"{INTERVAL} of the test split; the training cases are held fixed",
             "columns": COLUMNS,
             "strength": STRENGTH,
             "training_studies": self.trained_on,
@@ -104,7 +80,6 @@ class FewShot:
         }
 
     def _block_dict(self, block: Block) -> dict[str, Any]:
-        first, *others = self.systems
         return {
             "name": f"{block.shots} shots",
             "shots": block.shots,
@@ -112,12 +87,10 @@ class FewShot:
             "patients": self.patients,
             "statements_in_macro": len(block.statements),
             "statements_in_same": block.same,
-            "systems": {name: {column: cell.plain() for column, cell in row.items()} for name, row in block.rows.items()},
+            "systems": plain_rows(block.rows),
             "repeats": {name: [None if np.isnan(value) else round(value, 6) for value in values] for name, values in block.repeats.items()},
-            "differences": {
-                other: {column: block.rows[first][column].minus(cell).plain() for column, cell in block.rows[other].items()} for other in others
-            },
-            "statements": {code: {name: cell.plain() for name, cell in row.items()} for code, row in block.statements.items()},
+            "differences": plain_differences(block.rows),
+            "statements": plain_rows(block.statements),
         }
 
 

@@ -20,6 +20,7 @@ import numpy.typing as npt
 from scipy.stats import rankdata
 
 from regen.errors import DataError
+from regen.eval.averages import mean_known, ratio
 from regen.eval.bootstrap import Values, each_once
 from regen.eval.set_metrics import FEW, Sets, auc, frequent
 
@@ -41,15 +42,15 @@ def average_precision(scores: npt.NDArray, truth: Sets, weights: Values | None =
     ends = np.flatnonzero(np.append(ranked[1:] != ranked[:-1], len(ranked) > 0))
     counted = weights[:, order]
     hits = np.cumsum(counted * truth[order], axis=1)[:, ends]
-    precision = np.nan_to_num(_ratio(hits, np.cumsum(counted, axis=1)[:, ends]))
+    precision = np.nan_to_num(ratio(hits, np.cumsum(counted, axis=1)[:, ends]))
     gained = (np.diff(hits, axis=1, prepend=0.0) * precision).sum(axis=1)
-    return _ratio(gained, weights @ truth.astype(np.float64))
+    return ratio(gained, weights @ truth.astype(np.float64))
 
 
 def brier(probabilities: npt.NDArray, truth: Sets, weights: Values | None = None) -> Values:
     """Mean squared distance of the probability from what was so (Brier, Monthly Weather Review 1950); lower is better. Returns (d,)."""
     weights = each_once(len(truth)) if weights is None else weights
-    return _ratio(weights @ (np.asarray(probabilities, np.float64) - truth) ** 2, weights.sum(axis=1))
+    return ratio(weights @ (np.asarray(probabilities, np.float64) - truth) ** 2, weights.sum(axis=1))
 
 
 def expected_calibration_error(probabilities: npt.NDArray, truth: Sets, weights: Values | None = None, bins: int = BINS) -> Values:
@@ -62,13 +63,13 @@ def expected_calibration_error(probabilities: npt.NDArray, truth: Sets, weights:
     p = np.asarray(probabilities, np.float64)
     inside = np.clip((p * bins).astype(np.int64), 0, bins - 1)[:, None] == np.arange(bins)
     gaps = weights @ np.where(inside, (p - truth)[:, None], 0.0)
-    return _ratio(np.abs(gaps).sum(axis=1), weights.sum(axis=1))
+    return ratio(np.abs(gaps).sum(axis=1), weights.sum(axis=1))
 
 
 def sensitivity(said: Sets, truth: Sets, weights: Values | None = None) -> Values:
     """Share of the positives that were called positive. Returns (d,), NaN in a draw without a positive."""
     weights = each_once(len(truth)) if weights is None else weights
-    return _ratio(weights @ (said & truth).astype(np.float64), weights @ truth.astype(np.float64))
+    return ratio(weights @ (said & truth).astype(np.float64), weights @ truth.astype(np.float64))
 
 
 def specificity(said: Sets, truth: Sets, weights: Values | None = None) -> Values:
@@ -91,12 +92,6 @@ def macro(metric: Metric, given: npt.NDArray, truth: Sets, weights: Values | Non
     weights = each_once(len(truth)) if weights is None else weights
     values = [metric(given[:, c], truth[:, c], weights) for c in np.flatnonzero(frequent(truth, few))]
     return mean_known(np.stack(values, axis=1) if values else np.zeros((len(weights), 0)))
-
-
-def mean_known(values: Values) -> Values:
-    """(d, columns) -> (d,): the mean of what is not NaN; NaN where all is."""
-    known = ~np.isnan(values)
-    return _ratio(np.where(known, values, 0.0).sum(axis=1), known.sum(axis=1).astype(np.float64))
 
 
 def delong(scores: npt.NDArray, truth: Sets, level: float = 0.95) -> tuple[float, float, float]:
@@ -124,8 +119,3 @@ def delong(scores: npt.NDArray, truth: Sets, level: float = 0.95) -> tuple[float
         return value, math.nan, math.nan
     half = NormalDist().inv_cdf((1 + level) / 2) * math.sqrt(won.var(ddof=1) / m + kept.var(ddof=1) / n)
     return value, max(0.0, value - half), min(1.0, value + half)
-
-
-def _ratio(above: Values, below: Values) -> Values:
-    """above / below, NaN where below is 0."""
-    return np.divide(above, below, out=np.full(np.shape(below), np.nan), where=below > 0)

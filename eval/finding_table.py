@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from regen.data_prep.statements import BY_CODE, CODES, SUPERCLASSES
 from regen.errors import DataError
+from regen.eval.blocks import INTERVAL, plain_differences, plain_rows
 from regen.eval.bootstrap import DRAWS, Resamples, Sampled, bootstrap
 from regen.eval.finding_metrics import BINS, METRICS, delong, macro
 from regen.eval.predictions import References
@@ -70,9 +71,9 @@ class One:
     delong: dict[str, tuple[float, float]]
 
     def to_dict(self) -> dict[str, Any]:
-        cells = {name: {key: cell.plain() for key, cell in row.items()} for name, row in self.rows.items()}
         ends = {name: [None if math.isnan(end) else round(end, 6) for end in pair] for name, pair in self.delong.items()}
-        return {"code": self.code, "label": self.label, "n": self.n, "positives": self.positives, "systems": cells, "auroc_delong": ends}
+        kept = {name: getattr(self, name) for name in ("code", "label", "n", "positives")}
+        return kept | {"systems": plain_rows(self.rows), "auroc_delong": ends}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -91,21 +92,19 @@ class FindingTable:
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON in the shape of report_table.Table: shares in [0, 1], null where undefined."""
         return {
-            "seed": self.seed, "draws": self.draws, "interval": "95 % percentile bootstrap by patient", "columns": COLUMNS,
+            "seed": self.seed, "draws": self.draws, "interval": INTERVAL, "columns": COLUMNS,
             "calibration_bins": BINS, "missing_drafts": self.missing, "uncoded_references": self.uncoded,
-            "blocks": [self._block_dict(block) for block in self.blocks],
+            "blocks": [_block_dict(block) for block in self.blocks],
             "statements": [one.to_dict() for one in self.statements], "superclasses": [one.to_dict() for one in self.superclasses],
         }  # fmt: skip
 
-    def _block_dict(self, block: Block) -> dict[str, Any]:
-        first, *others = self.systems
-        own = block.rows[first]
-        return {
-            "name": block.name, "n": block.n, "patients": block.patients, "statements_in_macro": block.statements,
-            "superclasses_in_macro": block.superclasses,
-            "systems": {name: {column: cell.plain() for column, cell in row.items()} for name, row in block.rows.items()},
-            "differences": {other: {c: own[c].minus(cell).plain() for c, cell in block.rows[other].items()} for other in others},
-        }  # fmt: skip
+
+def _block_dict(block: Block) -> dict[str, Any]:
+    return {
+        "name": block.name, "n": block.n, "patients": block.patients, "statements_in_macro": block.statements,
+        "superclasses_in_macro": block.superclasses,
+        "systems": plain_rows(block.rows), "differences": plain_differences(block.rows),
+    }  # fmt: skip
 
 
 def finding_table(

@@ -22,6 +22,9 @@ import polars as pl
 
 from regen.data_prep.labeler import statements_in
 from regen.errors import DataError, did_you_mean
+from regen.eval.nearest import BLOCK
+from regen.index.case_index import NAMESAKES
+from regen.index.cases import RECORD
 from regen.study import FloatArray
 
 KINDS: dict[str, str] = {
@@ -44,10 +47,6 @@ steps; 80 % with 20 uV of noise, 58 % with aVL off, none shifted by 10 ms or cut
 SAME_EMBEDDING = 0.9999
 """Cosine from which two embeddings are of one recording: encoding PTB-XL's recordings again gives at least 0.99998, other patients' at most
 0.995."""
-NAMESAKES = 3
-"""A file name that more cases share ('ecg') says nothing about which recording it is; the index goes by the same rule."""
-_BLOCK = 256
-"""Rows compared with all others at once."""
 Pairs = list[tuple[int, int, float]]
 """(row of ours, row of theirs, likeness)."""
 
@@ -105,15 +104,15 @@ def shared_ids(cases: pl.DataFrame, rows: pl.DataFrame) -> list[Leak]:
 
 def records_of(rows: pl.DataFrame) -> list[str | None]:
     """File name without its ending of each row's `source`, None where that is no file: as regen.index.cases names its records."""
-    return rows["source"].str.extract(r"([^/\\]+)\.[A-Za-z]+$").to_list()
+    return rows.select(RECORD).to_series().to_list()
 
 
 def candidates(ours: FloatArray, theirs: FloatArray, least: float) -> Pairs:
     """Pairs whose cosine is at least `least`. ours (n, w), theirs (m, w); a row of zeros (nothing recorded) is like no other."""
     unit = [part / np.where(length > 0, length, 1) for part in (ours, theirs) for length in (np.linalg.norm(part, axis=1, keepdims=True),)]
     pairs: Pairs = []
-    for start in range(0, len(ours), _BLOCK):
-        cosine = unit[0][start : start + _BLOCK] @ unit[1].T
+    for start in range(0, len(ours), BLOCK):
+        cosine = unit[0][start : start + BLOCK] @ unit[1].T
         pairs += [(start + int(i), int(j), float(cosine[i, j])) for i, j in np.argwhere(cosine >= least)]
     return pairs
 

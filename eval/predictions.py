@@ -135,7 +135,7 @@ class Predictions:
         probabilities = np.zeros((len(rows), len(CODES)), np.float32)
         declared = np.zeros(probabilities.shape, np.bool_)
         for i, row in enumerate(rows):
-            for finding in _findings(row, name):
+            for finding in row.get("findings") or ():
                 if (column := _COLUMN.get(finding["code"])) is not None:
                     probabilities[i, column] = finding["probability"]
                     declared[i, column] = bool(finding.get("positive"))
@@ -147,12 +147,8 @@ class Predictions:
         return cls(name, reports, read_sets(reports), probabilities if given else None, known.count(False), declared if said else None)
 
 
-def _findings(row: Mapping[str, Any], name: str) -> Sequence[Mapping[str, Any]]:
-    """A draft's findings, checked: each a code and a probability in [0, 1], and whether it is positive.
-
-    Raises:
-        DataError: anything else.
-    """
+def _check_findings(name: str, row: Mapping[str, Any]) -> None:
+    """Raises DataError unless each is a code, a probability in [0, 1], and perhaps whether it is positive."""
     found = row.get("findings") or ()
     for finding in found if isinstance(found, list) else [found] if found else ():
         p = finding.get("probability") if isinstance(finding, dict) else None
@@ -162,7 +158,6 @@ def _findings(row: Mapping[str, Any], name: str) -> Sequence[Mapping[str, Any]]:
                 f"{name}, {row.get('study_id')}: expected findings as a list of code, probability from 0 to 1 and positive (true or false), "
                 f"got {str(finding)[:80]}; write them as regen draft does, or leave them out"
             )
-    return found
 
 
 def _by_study(name: str, drafts: Iterable[Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
@@ -171,6 +166,7 @@ def _by_study(name: str, drafts: Iterable[Mapping[str, Any]]) -> dict[str, Mappi
         absent = {"study_id", "report"} - draft.keys()
         if absent:
             raise DataError(f"{name}, draft {number}: expected study_id and report, {' and '.join(sorted(absent))} missing")
+        _check_findings(name, draft)
         if draft["study_id"] in out:
             raise DataError(f"{name}, draft {number}: expected one draft a study, got a second one of {draft['study_id']}; remove one")
         out[draft["study_id"]] = draft

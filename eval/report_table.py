@@ -21,6 +21,8 @@ import polars as pl
 
 from regen.errors import DataError, did_you_mean
 from regen.eval import set_metrics, text_metrics
+from regen.eval.averages import mean
+from regen.eval.blocks import INTERVAL, named, plain_differences, plain_rows
 from regen.eval.bootstrap import DRAWS, Resamples, Sampled, Statistic, Values, bootstrap
 from regen.eval.cider import cider
 from regen.eval.predictions import Predictions, References
@@ -61,10 +63,7 @@ class Table:
     draws: int
 
     def block(self, name: str) -> Block:
-        for block in self.blocks:
-            if block.name == name:
-                return block
-        raise DataError(f"table: unknown block {name!r}{did_you_mean(name, [block.name for block in self.blocks])}")
+        return named(self.blocks, name, "table: unknown block")
 
     def difference(self, system: str, other: str, column: str = "micro_f1", block: str = "all") -> Sampled:
         """system - other on the same draws. NaN where one of them has no such value."""
@@ -82,28 +81,23 @@ class Table:
         return {
             "seed": self.seed,
             "draws": self.draws,
-            "interval": "95 % percentile bootstrap by patient",
+            "interval": INTERVAL,
             "columns": COLUMNS,
             "missing_drafts": self.missing,
             "uncoded_references": self.uncoded,
-            "blocks": [self._block_dict(block) for block in self.blocks],
+            "blocks": [_block_dict(block) for block in self.blocks],
         }
 
-    def _block_dict(self, block: Block) -> dict[str, Any]:
-        first, *others = self.systems
-        return {
-            "name": block.name,
-            "n": block.n,
-            "patients": block.patients,
-            "statements_in_macro": block.statements,
-            "systems": {name: {column: cell.plain() for column, cell in row.items()} for name, row in block.rows.items()},
-            "differences": {
-                other: {
-                    column: self.difference(first, other, column, block.name).plain() for column in block.rows[other] if column in block.rows[first]
-                }
-                for other in others
-            },
-        }
+
+def _block_dict(block: Block) -> dict[str, Any]:
+    return {
+        "name": block.name,
+        "n": block.n,
+        "patients": block.patients,
+        "statements_in_macro": block.statements,
+        "systems": plain_rows(block.rows),
+        "differences": plain_differences(block.rows),
+    }
 
 
 def table(
@@ -177,12 +171,12 @@ def _score(references: References, p: Predictions, read: Texts, resamples: Resam
         made |= {"superclass_auc": partial(set_metrics.superclass_auc, *ranked), "statement_auc": partial(set_metrics.macro_auc, *ranked)}
     made |= {f"bleu_{order}": partial(text_metrics.bleu, texts, order) for order in range(1, text_metrics.ORDERS + 1)}
     made |= {
-        "rouge_1": partial(text_metrics.mean, text_metrics.rouge_n(texts, 1)),
-        "rouge_2": partial(text_metrics.mean, text_metrics.rouge_n(texts, 2)),
-        "rouge_l": partial(text_metrics.mean, texts.rouge_l),
-        "meteor": partial(text_metrics.mean, texts.meteor),
-        "cider": partial(text_metrics.mean, read.rarities / 10),
-        "copies": partial(text_metrics.mean, read.copied),
-        "constant": partial(text_metrics.mean, most_common(p.reports)),
+        "rouge_1": partial(mean, text_metrics.rouge_n(texts, 1)),
+        "rouge_2": partial(mean, text_metrics.rouge_n(texts, 2)),
+        "rouge_l": partial(mean, texts.rouge_l),
+        "meteor": partial(mean, texts.meteor),
+        "cider": partial(mean, read.rarities / 10),
+        "copies": partial(mean, read.copied),
+        "constant": partial(mean, most_common(p.reports)),
     }
     return {column: bootstrap(statistic, resamples) for column, statistic in made.items()}

@@ -15,7 +15,6 @@ A query to which no case is relevant has no value: NaN, left out of the mean and
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,18 +22,13 @@ import numpy.typing as npt
 
 from regen.data_prep.statements import CODES
 from regen.errors import DataError
-from regen.eval.bootstrap import Values, each_once
+from regen.eval.averages import mean
+from regen.eval.bootstrap import Values
+from regen.eval.nearest import BLOCK, Barred, Score
 from regen.eval.set_metrics import Sets
-from regen.study import FloatArray
 
 COUNTED: Sets = np.array([code != "SR" for code in CODES])
 """(71,): the statements that make a case relevant."""
-_BLOCK = 256
-"""Queries compared with the whole archive at once."""
-Score = Callable[[slice], FloatArray]
-"""Queries -> (b, archive), higher is closer."""
-Barred = Callable[[slice], Sets]
-"""Queries -> (b, archive), True where the query must not see the case."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -61,18 +55,6 @@ def overlap(queries: Sets, archive: Sets) -> Values:
     return np.asarray(2 * (ours @ theirs.T) / np.maximum(sizes, 1), np.float64)
 
 
-def same_owner(studies: Sequence[str], subjects: Sequence[str | None], others: Sequence[str], their_subjects: Sequence[str | None]) -> Barred:
-    """Bars a query's own study and every study of its subject; subjects that are unknown (None) are nobody's."""
-    number: dict[tuple[str, str | None], int] = {}
-
-    def column(kind: str, names: Sequence[str | None], unknown: int) -> npt.NDArray[np.int64]:
-        return np.array([number.setdefault((kind, name), len(number)) if name is not None else unknown for name in names], np.int64)
-
-    study, other = column("study", studies, -1), column("study", others, -1)
-    subject, their_subject = column("subject", subjects, -1), column("subject", their_subjects, -2)
-    return lambda rows: (study[rows, None] == other) | (subject[rows, None] == their_subject)
-
-
 def judge(queries: Sets, archive: Sets, barred: Barred, score: Score, depth: int) -> Ranked:
     """Rank the allowed cases by score, ties in the archive's order, and keep what the metrics need.
 
@@ -85,8 +67,8 @@ def judge(queries: Sets, archive: Sets, barred: Barred, score: Score, depth: int
         raise DataError(f"judge: expected a depth of at least 1, got {depth}")
     n, take = len(queries), min(depth, len(archive))
     made = Ranked(np.zeros((n, depth)), np.zeros((n, depth)), np.zeros(n, np.int64), np.full(n, np.nan))
-    for start in range(0, n, _BLOCK):
-        rows = slice(start, min(start + _BLOCK, n))
+    for start in range(0, n, BLOCK):
+        rows = slice(start, min(start + BLOCK, n))
         forbidden = barred(rows)
         gains = np.where(forbidden, 0.0, overlap(queries[rows], archive))
         order = np.argsort(np.where(forbidden, np.inf, -score(rows)), axis=1, kind="stable")
@@ -105,22 +87,22 @@ def judged(ranked: Ranked) -> int:
 
 def precision(ranked: Ranked, k: int, weights: Values | None = None) -> Values:
     """Share of the nearest k that are relevant; a rank without a case counts as not relevant. Returns (d,)."""
-    return _mean(_where_any(ranked, _hits(ranked, k).sum(axis=1) / k), weights)
+    return mean(_where_any(ranked, _hits(ranked, k).sum(axis=1) / k), weights)
 
 
 def recall(ranked: Ranked, k: int, weights: Values | None = None) -> Values:
     """Share of all relevant cases that are among the nearest k: at most k / total, so small in a large archive. Returns (d,)."""
-    return _mean(_where_any(ranked, _hits(ranked, k).sum(axis=1) / np.maximum(ranked.total, 1)), weights)
+    return mean(_where_any(ranked, _hits(ranked, k).sum(axis=1) / np.maximum(ranked.total, 1)), weights)
 
 
 def average_precision(ranked: Ranked, k: int, weights: Values | None = None) -> Values:
     """Mean AP@k: precision at the rank of each relevant case among the nearest k, summed and divided by min(k, total). Returns (d,)."""
-    return _mean(_average_precision(_hits(ranked, k), np.minimum(ranked.total, k)), weights)
+    return mean(_average_precision(_hits(ranked, k), np.minimum(ranked.total, k)), weights)
 
 
 def mean_average_precision(ranked: Ranked, weights: Values | None = None) -> Values:
     """mAP over the whole ranking (Manning, Raghavan and Schuetze 2008, section 8.4). Returns (d,)."""
-    return _mean(ranked.average_precision, weights)
+    return mean(ranked.average_precision, weights)
 
 
 def ndcg(ranked: Ranked, k: int, weights: Values | None = None) -> Values:
@@ -128,7 +110,7 @@ def ndcg(ranked: Ranked, k: int, weights: Values | None = None) -> Values:
     _check(ranked, k)
     discount = 1 / np.log2(np.arange(2, k + 2))
     best = ranked.ideal[:, :k] @ discount
-    return _mean(_where_any(ranked, ranked.gain[:, :k] @ discount / np.where(best > 0, best, 1)), weights)
+    return mean(_where_any(ranked, ranked.gain[:, :k] @ discount / np.where(best > 0, best, 1)), weights)
 
 
 def true_ranks(similarity: npt.NDArray, own: npt.NDArray[np.int64]) -> Values:
@@ -144,7 +126,7 @@ def true_ranks(similarity: npt.NDArray, own: npt.NDArray[np.int64]) -> Values:
 
 def recall_at(ranks: Values, k: int, weights: Values | None = None) -> Values:
     """R@k: share of queries whose own candidate is among the nearest k; queries without one left out. Returns (d,)."""
-    return _mean(np.where(np.isnan(ranks), np.nan, ranks <= k), weights)
+    return mean(np.where(np.isnan(ranks), np.nan, ranks <= k), weights)
 
 
 def chance_at(candidates: int, k: int) -> float:
@@ -171,11 +153,3 @@ def _average_precision(relevant: Sets, out_of: npt.NDArray[np.int64]) -> Values:
 
 def _where_any(ranked: Ranked, values: Values) -> Values:
     return np.where(ranked.total > 0, values, np.nan)
-
-
-def _mean(values: Values, weights: Values | None) -> Values:
-    """Weighted mean of what is not NaN, (d,); NaN in a draw that holds none of it."""
-    weights = each_once(len(values)) if weights is None else weights
-    known = ~np.isnan(values)
-    counts = weights[:, known].sum(axis=1)
-    return np.divide(weights[:, known] @ values[known], counts, out=np.full(len(weights), np.nan), where=counts > 0)

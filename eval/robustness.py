@@ -20,10 +20,12 @@ import numpy as np
 from regen.data_prep.wording import words
 from regen.errors import DataError, did_you_mean
 from regen.eval import set_metrics
-from regen.eval.bootstrap import Sampled, Statistic, Values, each_once
+from regen.eval.averages import mean, share
+from regen.eval.blocks import INTERVAL, named
+from regen.eval.bootstrap import Sampled, Statistic, Values
 from regen.eval.predictions import Predictions, References
 from regen.eval.set_metrics import Sets
-from regen.eval.text_metrics import copies, mean, text_scores
+from regen.eval.text_metrics import copies, text_scores
 from regen.study import FloatArray
 
 COLUMNS: dict[str, str] = {
@@ -69,10 +71,7 @@ class Robustness:
     draws: int
 
     def row(self, name: str) -> Row:
-        for row in self.rows:
-            if row.name == name:
-                return row
-        raise DataError(f"robust: unknown condition {name!r}{did_you_mean(name, [row.name for row in self.rows])}")
+        return named(self.rows, name, "robust: unknown condition")
 
     def difference(self, name: str, column: str) -> Sampled:
         """The condition minus 'nothing', on the same draws. NaN where one has no such value."""
@@ -93,7 +92,7 @@ class Robustness:
             }
             for row in self.rows
         ]
-        return head | {"interval": "95 % percentile bootstrap by patient, paired", "columns": COLUMNS, "rows": rows}
+        return head | {"interval": f"{INTERVAL}, paired", "columns": COLUMNS, "rows": rows}
 
 
 def scores(outcome: Outcome, plain: Outcome, references: References, train: Iterable[str], reliance: Statistic | None) -> dict[str, Statistic]:
@@ -142,10 +141,3 @@ def over_reliance(outcome: Outcome, alone: Outcome, references: References) -> S
         return None
     only = (declared & outcome.planted & ~references.statements & ~without).sum(axis=1).astype(np.float64)
     return partial(share, only, declared.sum(axis=1).astype(np.float64))
-
-
-def share(part: Values, whole: Values, weights: Values | None = None) -> Values:
-    """Sum of part over sum of whole, (n,) each; NaN where whole is 0. Returns (d,)."""
-    weights = each_once(len(whole)) if weights is None else weights
-    above, below = weights @ part, weights @ whole
-    return np.divide(above, below, out=np.full(len(below), np.nan), where=below > 0)

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from regen.data_prep.statements import CODES, SUPERCLASS_OF, SUPERCLASSES
+from regen.eval.averages import mean_known, ratio
 from regen.eval.bootstrap import Values, each_once
 
 Sets = npt.NDArray[np.bool_]
@@ -44,7 +45,7 @@ def micro_f1(predicted: Sets, reference: Sets, weights: Values | None = None) ->
     weights = each_once(len(reference)) if weights is None else weights
     both = weights @ (predicted & reference).sum(axis=1)
     either = weights @ (predicted.sum(axis=1) + reference.sum(axis=1))
-    return _ratio(2 * both, either)
+    return ratio(2 * both, either)
 
 
 def macro_f1(predicted: Sets, reference: Sets, weights: Values | None = None, few: int = FEW) -> Values:
@@ -58,7 +59,7 @@ def macro_f1(predicted: Sets, reference: Sets, weights: Values | None = None, fe
     predicted, reference = predicted[:, columns], reference[:, columns]
     both = weights @ (predicted & reference).astype(np.float64)
     either = weights @ (predicted.astype(np.float64) + reference)
-    return _mean_known(_ratio(2 * both, either))
+    return mean_known(ratio(2 * both, either))
 
 
 def superclass_f1(predicted: Sets, reference: Sets, weights: Values | None = None) -> Values:
@@ -79,7 +80,7 @@ def auc(scores: npt.NDArray, truth: Sets, weights: Values | None = None) -> Valu
     below, with_ties = (np.searchsorted(scores[negative], scores[positive], side) for side in ("left", "right"))
     counted = weights[:, positive]
     won = (counted * (up_to[:, below] + up_to[:, with_ties])).sum(axis=1) / 2
-    return _ratio(won, counted.sum(axis=1) * up_to[:, -1])
+    return ratio(won, counted.sum(axis=1) * up_to[:, -1])
 
 
 def macro_auc(probabilities: npt.NDArray, reference: Sets, weights: Values | None = None, few: int = FEW) -> Values:
@@ -90,7 +91,7 @@ def macro_auc(probabilities: npt.NDArray, reference: Sets, weights: Values | Non
     weights = each_once(len(reference)) if weights is None else weights
     columns = np.flatnonzero(frequent(reference, few))
     values = [auc(probabilities[:, c], reference[:, c], weights) for c in columns]
-    return _mean_known(np.stack(values, axis=1) if values else np.zeros((len(weights), 0)))
+    return mean_known(np.stack(values, axis=1) if values else np.zeros((len(weights), 0)))
 
 
 def superclass_auc(probabilities: npt.NDArray, reference: Sets, weights: Values | None = None) -> Values:
@@ -98,12 +99,8 @@ def superclass_auc(probabilities: npt.NDArray, reference: Sets, weights: Values 
     return macro_auc(superclass_probabilities(probabilities), superclasses(reference), weights, few=1)
 
 
-def _ratio(above: Values, below: Values) -> Values:
-    """above / below, NaN where below is 0."""
-    return np.divide(above, below, out=np.full(np.shape(below), np.nan), where=below > 0)
-
-
-def _mean_known(values: Values) -> Values:
-    """(d, columns) -> (d,): the mean of what is not NaN; NaN where all is."""
-    known = ~np.isnan(values)
-    return _ratio(np.where(known, values, 0.0).sum(axis=1), known.sum(axis=1).astype(np.float64))
+def study_f1(predicted: Sets, reference: Sets) -> Values:
+    """(n,) F1 of each study's set; 1 where nothing is stated on either side."""
+    both = (predicted & reference).sum(axis=1)
+    either = predicted.sum(axis=1) + reference.sum(axis=1)
+    return np.where(either > 0, 2 * both / np.maximum(either, 1), 1.0)

@@ -19,6 +19,7 @@ from regen.eval.predictions import References
 from regen.eval.text_metrics import copies
 
 Rows = npt.NDArray[np.int64]
+_KINDS = ("sex", "site", "device", "age")
 MOST, LEAST = 6, 20
 """Groups of one kind that are shown, the larger ones (PTB-XL names 50 sites), and the studies that a group of site or device must have: an
 interval over fewer says nothing."""
@@ -40,9 +41,14 @@ def strata(table: pl.DataFrame, references: References, train_reports: Collectio
     return [(name, np.flatnonzero(mask)) for name, mask in masks.items()]
 
 
+def by_person_or_place(name: str) -> bool:
+    """Whether a group is one of sex, age, site or device: of those there are too many for a terminal."""
+    return name.partition(" ")[0] in _KINDS
+
+
 def _groups(table: pl.DataFrame, references: References) -> Iterator[tuple[str, list[str | None]]]:
     yield "language", references.languages
-    for kind in ("sex", "site", "device"):
+    for kind in _KINDS[:3]:
         if kind in table.columns:
             yield kind, table[kind].to_list()
     if "age" in table.columns:

@@ -151,14 +151,6 @@ def rouge_n(scores: TextScores, order: int) -> Values:
     return np.where(scores.lengths[:, 1] > 0, value, np.nan)
 
 
-def mean(values: Values, weights: Values | None = None) -> Values:
-    """Weighted mean of per-report values, NaN rows left out; NaN where nothing is left. values (n,), weights (d, n) -> (d,)."""
-    weights = each_once(len(values)) if weights is None else weights
-    known = ~np.isnan(values)
-    with np.errstate(invalid="ignore"):
-        return (weights[:, known] @ values[known]) / weights[:, known].sum(axis=1)
-
-
 def copies(drafts: Iterable[str], training: Iterable[str]) -> Values:
     """(n,) 1 where a draft's words are, in order, those of a training report; an empty draft copies nothing."""
     known = {" ".join(words(text)) for text in set(training)} - {""}

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
 
@@ -47,15 +46,10 @@ def agreed(draft: str, draft_agreement: float, witnesses: Sequence[Witness]) -> 
     own = {draft: draft_agreement}
     for witness in witnesses:
         own.setdefault(witness.text, witness.agreement)
-    tokens = {text: _words(text) for text in own}
+    tokens = {text: words(text) for text in own}
 
     def score(text: str) -> float:
         usual = sum(weight * rouge_l(tokens[text], tokens[other]) for other, weight in known.items())
         return usual + PLAN * own[text]
 
     return max(own, key=score)
-
-
-@lru_cache(maxsize=8192)
-def _words(text: str) -> tuple[str, ...]:
-    return tuple(words(text))

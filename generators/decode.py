@@ -32,17 +32,26 @@ def decode(
     """prefixes: (n, soft, width); prompts: n texts; guesses: what the reports may be, which changes how fast a FastLlama writes and nothing
     else. Returns n reports, stripped, in the given order."""
     encoded = [tokenizer(prompt, add_special_tokens=False)["input_ids"] for prompt in prompts]
-    guessed = [tokenizer(" " + guess, add_special_tokens=False)["input_ids"] if guess else [] for guess in guesses or [""] * len(prompts)]
     order = sorted(range(len(encoded)), key=lambda i: len(encoded[i]))
     out = [""] * len(encoded)
-    write, most = (_fast, TOGETHER) if isinstance(model, FastLlama) else (_greedy, _BATCH)
-    batch = batch or most
+    batch = batch or (TOGETHER if isinstance(model, FastLlama) else _BATCH)
     for start in range(0, len(order), batch):
         rows = order[start : start + batch]
-        written = write(model, tokenizer, prefixes[rows], [encoded[i] for i in rows], longest, [guessed[i] for i in rows])
+        asked = [encoded[i] for i in rows]
+        if isinstance(model, FastLlama):
+            hints = [_hints(tokenizer, guesses[i] if guesses else "", encoded[i]) for i in rows]
+            written = model.greedy(*prompt_inputs(model, tokenizer, prefixes[rows], asked), longest, tokenizer.eos_token_id, hints)
+        else:
+            written = _greedy(model, tokenizer, prefixes[rows], asked, longest)
         for row, ids in zip(rows, written, strict=True):
             out[row] = tokenizer.decode(ids, skip_special_tokens=True).strip()
     return out
+
+
+def _hints(tokenizer: Any, guess: str, prompt: Sequence[int]) -> list[int]:
+    """Where the next words may stand already: in the guess, then in the prompt."""
+    guessed = [*tokenizer(f" {guess}", add_special_tokens=False)["input_ids"], tokenizer.eos_token_id] if guess else []
+    return [*guessed, *prompt]
 
 
 def prompt_inputs(model: Any, tokenizer: Any, prefixes: Tensor, encoded: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
@@ -57,17 +66,7 @@ def prompt_inputs(model: Any, tokenizer: Any, prefixes: Tensor, encoded: Sequenc
     return pad_sequence(rows, True, padding_side="left"), pad_sequence(there, True, padding_side="left")
 
 
-def _fast(
-    model: FastLlama, tokenizer: Any, prefixes: Tensor, encoded: Sequence[Sequence[int]], longest: int, guessed: Sequence[Sequence[int]]
-) -> list[list[int]]:
-    end = tokenizer.eos_token_id
-    hints = [[*guess, end, *prompt] for guess, prompt in zip(guessed, encoded, strict=True)]
-    return model.greedy(*prompt_inputs(model, tokenizer, prefixes, encoded), longest, end, hints)
-
-
-def _greedy(
-    model: Any, tokenizer: Any, prefixes: Tensor, encoded: Sequence[Sequence[int]], longest: int, guessed: Sequence[Sequence[int]] = ()
-) -> list[list[int]]:
+def _greedy(model: Any, tokenizer: Any, prefixes: Tensor, encoded: Sequence[Sequence[int]], longest: int) -> list[list[int]]:
     from transformers import DynamicCache
 
     inputs, mask = prompt_inputs(model, tokenizer, prefixes, encoded)

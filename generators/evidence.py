@@ -118,12 +118,17 @@ def votes_of(statements: FloatArray, ids: npt.NDArray[np.int64], scores: FloatAr
     return np.einsum("bk,bkc->bc", weight, said).astype(np.float32)
 
 
+def expected_f1(said: npt.NDArray[Any], probabilities: FloatArray) -> npt.NDArray[np.float64]:
+    """Expected F1 between sets of statements and what a study probably shows: 2 sum_S p / (|S| + sum p). (..., 71) both -> (...)."""
+    p = np.asarray(probabilities, np.float64)
+    return 2 * (said * p).sum(axis=-1) / np.maximum(said.sum(axis=-1) + p.sum(axis=-1), 1e-9)
+
+
 def agreement(statements: FloatArray, ids: npt.NDArray[np.int64], probabilities: FloatArray) -> FloatArray:
-    """Expected F1 between what each retrieved case states and what the study probably shows: 2 sum_S p / (|S| + sum p). (b, k)."""
+    """Expected F1 of what each retrieved case states, (b, k); -1 where there is no case, or nobody coded it."""
     said = np.nan_to_num(statements)[ids] > 0
-    hits = np.einsum("bkc,bc->bk", said, probabilities)
-    out = 2 * hits / (said.sum(axis=2) + probabilities.sum(axis=1, keepdims=True))
-    return np.where((ids >= 0) & ~np.isnan(statements[:, 0])[ids], out, -1.0).astype(np.float32)
+    coded = (ids >= 0) & ~np.isnan(statements[:, 0])[ids]
+    return np.where(coded, expected_f1(said, probabilities[:, None]), -1.0).astype(np.float32)
 
 
 def _logit(probability: npt.NDArray[Any]) -> npt.NDArray[np.float64]:

@@ -37,7 +37,7 @@ _SHARE = 0.2
 _DETAIL = re.compile(r", stage [IV]+(?:-[IV]+)?| \(\d+\)")
 _NUMBER = re.compile(r"(?<![\w(])\d{2,}(?:[.,]\d+)?")
 _PROMPT = re.compile(r"\n|findings:|findings-|retrieved:|measured:|report \(")
-_COUNT = re.compile(r": (\d+) (?=of |ventricular|supraventricular)")
+_COUNT = re.compile(r"(?:: (\d+)(?= of )|(?<=: )(\d+) (?=ventricular|supraventricular))")
 _SHOWN = 5
 """Cases listed behind a sentence, nearest first."""
 
@@ -126,8 +126,8 @@ def _in_context(judged: Sentence, seen: set[str], basis: Basis) -> Sentence:
     if _DETAIL.search(judged.text) and not any(judged.text in h.report for h in basis.stating(judged.finding or "")):
         judged = replace(judged, text=_DETAIL.sub("", judged.text))
     counted = _COUNT.search(judged.text)
-    if counted and float(counted[1]) != basis.measured.get("ectopic_beats"):
-        judged = replace(judged, text=_COUNT.sub(": ", judged.text))
+    if counted and float(counted[1] or counted[2]) != basis.measured.get("ectopic_beats"):
+        judged = replace(judged, text=_COUNT.sub("", judged.text))
     if number := _foreign_number(judged.text, basis.measured):
         return replace(judged, status="contradicted", evidence=(), reason=f"states the number {number}, which was not measured here")
     return judged
@@ -135,7 +135,7 @@ def _in_context(judged: Sentence, seen: set[str], basis: Basis) -> Sentence:
 
 def _garbled(text: str, wording: frozenset[tuple[str, str]] | None) -> bool:
     """Parts of the prompt, or words put together as nobody does: a small model's text falls apart now and then."""
-    return bool(_PROMPT.search(text)) or (wording is not None and not pairs(text) <= wording | _catalogue_pairs())
+    return bool(_PROMPT.search(text)) or (wording is not None and any(p not in wording and p not in _catalogue_pairs() for p in pairs(text)))
 
 
 @lru_cache(maxsize=1)

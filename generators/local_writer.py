@@ -31,7 +31,7 @@ from regen.encoders.training import has_fast_bf16
 from regen.generators.base import Request
 from regen.generators.consensus import Witness, agreed
 from regen.generators.decode import decode
-from regen.generators.evidence import EvidenceModel, agreement
+from regen.generators.evidence import EvidenceModel, agreement, expected_f1
 from regen.generators.fast_llama import FastLlama
 from regen.generators.guards import Basis, guard
 from regen.generators.language_model import load_base
@@ -102,8 +102,7 @@ class LocalWriter:
         prompts = [self.prompt(request, plan) for request, plan in zip(requests, plans, strict=True)]
         with torch.no_grad():
             prefixes = self.prefixes(requests, plans)
-        guesses = [plan_report(plan.positive) for plan in plans]
-        texts = decode(self.fast or self.model, self.tokenizer, prefixes, prompts, self.recipe.report_length, guesses=guesses)
+        texts = self.decode(prefixes, prompts, plans)
         if self.recipe.witnesses:
             texts = [self._agreed(*each) for each in zip(requests, plans, texts, strict=True)]
         wrote = (time.perf_counter() - start) * 1000 / len(requests)
@@ -138,6 +137,11 @@ class LocalWriter:
     def _language(self, request: Request) -> str:
         return request.language or self.index.language
 
+    def decode(self, prefixes: Tensor, prompts: Sequence[str], plans: Sequence[Plan]) -> list[str]:
+        """What the language model writes."""
+        guesses = [plan_report(plan.positive) for plan in plans] if self.fast else None
+        return decode(self.fast or self.model, self.tokenizer, prefixes, prompts, self.recipe.report_length, guesses=guesses)
+
     def _agreed(self, request: Request, plan: Plan, text: str) -> str:
         """The draft, or the usual wording of the nearest reports in the language asked for (see consensus)."""
         spoken = self.index.language_of_case[request.ids] == self._language(request)
@@ -146,9 +150,8 @@ class LocalWriter:
         reports = [without_comparisons(report) for report in self.index.cases["report"][ids].to_list()]
         agreements = agreement(self.index.statements, ids[None], plan.probabilities[None])[0].tolist()
         witnesses = [Witness(*each) for each in zip(reports, request.scores[rows].tolist(), agreements, strict=True)]
-        read = [CODES.index(code) for code in statements_in(text)]
-        own = 2 * float(plan.probabilities[read].sum()) / (len(read) + float(plan.probabilities.sum()))
-        return agreed(text, own, witnesses)
+        said = np.isin(CODES, list(statements_in(text)))
+        return agreed(text, float(expected_f1(said, plan.probabilities)), witnesses)
 
     def _cases(self, requests: Sequence[Request], plans: Sequence[Plan]) -> Rows:
         """What is known of every case that a sentence of these drafts may point to."""

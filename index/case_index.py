@@ -26,12 +26,13 @@ from safetensors.numpy import load_file, save_file
 
 from regen.artifact import load_manifest
 from regen.data_prep.wording import pairs
+from regen.encoders.recordings import statement_matrix
 from regen.errors import ArtifactError, DataError
 from regen.index.backends import Ids, make_backend
-from regen.index.cases import check_cases, hits_from, statement_matrix
+from regen.index.cases import check_cases, hits_from
 from regen.study import FloatArray, Hit, Study
 
-_NAMESAKES = 3
+NAMESAKES = 3
 """A file name that more cases share ('ecg') says nothing about which recording it is."""
 
 
@@ -79,8 +80,8 @@ class CaseIndex:
     @cached_property
     def language_of_case(self) -> npt.NDArray[np.str_]:
         """(n,) of each case's report; '' where it is unknown or there is no report."""
-        told = self.cases.select(pl.when(pl.col("report").fill_null("") != "").then(pl.col("language")).fill_null(""))
-        return np.asarray(told.to_series().to_list(), np.str_)
+        spoken = self.cases.select(pl.when(pl.col("report") != "").then("language").fill_null("")).to_series()
+        return np.asarray(spoken.to_list(), np.str_)
 
     @cached_property
     def word_pairs(self) -> frozenset[tuple[str, str]]:
@@ -125,7 +126,7 @@ class CaseIndex:
         """Sorted row numbers that the asker must not see."""
         rows: list[int] = list(self._rows_of_study.get(asker.study_id or "", ()))
         same = self._rows_of_record.get(asker.record or "", ())
-        if len(same) <= _NAMESAKES:
+        if len(same) <= NAMESAKES:
             rows += same
         if asker.subject_id is not None and not asker.own_subject:
             rows += self._rows_of_subject.get(asker.subject_id, ())

@@ -12,12 +12,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import polars as pl
 
 from regen.data_prep.prepared import Prepared
-from regen.data_prep.statements import CODES
 from regen.errors import DataError
 from regen.study import Hit
 
@@ -27,6 +24,8 @@ CASES: dict[str, Any] = {
     "language": pl.String, "source": pl.String, "record": pl.String,
 }  # fmt: skip
 """Columns of cases.parquet."""
+RECORD = pl.col("source").str.extract(r"([^/\\]+)\.[A-Za-z]+$")
+"""File name of a prepared row's source without its ending, null where it has none."""
 SHIFTED_DATES = frozenset({"ptb-xl", "mimic-iv-ecg"})
 """Archives that moved every patient's dates by an offset of its own."""
 
@@ -42,10 +41,9 @@ def cases_from(data: Prepared, rows: pl.DataFrame) -> pl.DataFrame:
         raise DataError(f"{data.path}: expected a report for every case, got none for {without['study_id'][0]}; leave such rows out")
     source = str(data.manifest["config"]["source"])
     time = pl.lit(None, pl.Datetime("us")) if source in SHIFTED_DATES else pl.col("time")
-    record = pl.col("source").str.extract(r"([^/\\]+)\.[A-Za-z]+$")
     decade = (pl.col("age").clip(0, 90) // 10 * 10).cast(pl.Int64)
     band = pl.when(decade >= 90).then(pl.lit("90+")).otherwise(pl.format("{}-{}", decade, decade + 9))
-    cases = rows.with_columns(time=time, age_band=pl.when(pl.col("age").is_null()).then(None).otherwise(band), source=pl.lit(source), record=record)
+    cases = rows.with_columns(time=time, age_band=pl.when(pl.col("age").is_null()).then(None).otherwise(band), source=pl.lit(source), record=RECORD)
     return cases.select([pl.col(name).cast(kind) for name, kind in CASES.items()])
 
 
@@ -61,20 +59,6 @@ def check_cases(cases: pl.DataFrame) -> None:
     if cases["study_id"].n_unique() != len(cases):
         twice = cases["study_id"].to_frame().group_by("study_id").len().filter(pl.col("len") > 1)["study_id"].sort()[0]
         raise DataError(f"cases: expected each study_id once, got {twice!r} twice; remove it from the index before adding it again")
-
-
-def statement_matrix(cases: pl.DataFrame) -> npt.NDArray[np.float32]:
-    """(n, 71) likelihood of every statement, in the order of CODES; 1 for 'stated without a likelihood', NaN rows where nobody coded."""
-    column = {code: i for i, code in enumerate(CODES)}
-    out = np.zeros((len(cases), len(CODES)), np.float32)
-    for i, statements in enumerate(cases["statements"].to_list()):
-        if statements is None:
-            out[i] = np.nan
-            continue
-        for statement in statements:
-            if statement["code"] in column:
-                out[i, column[statement["code"]]] = statement["likelihood"] or 1.0
-    return out
 
 
 def hits_from(

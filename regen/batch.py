@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TextIO
 
 import polars as pl
 
@@ -77,27 +77,3 @@ def jsonl(path: str | Path, force: bool = False) -> Iterator[TextIO]:
 def line(draft: Draft) -> str:
     """A draft as one line of JSON."""
     return json.dumps(draft.to_dict(), ensure_ascii=False, allow_nan=False) + "\n"
-
-
-def read_drafts(path: str | Path) -> list[dict[str, Any]]:
-    """Drafts that `regen draft --out` wrote.
-
-    Raises:
-        DataError: no such file, a line that is no JSON object, or lacks study_id or report.
-    """
-    try:
-        lines = Path(path).read_text(encoding="utf-8").split("\n")
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: expected JSON lines that regen draft wrote, could not read the file ({error}); check the path") from error
-    out = []
-    for number, text in enumerate(lines, start=1):
-        if not text.strip():
-            continue
-        try:
-            row = json.loads(text)
-        except ValueError as error:
-            raise DataError(f"{path}, line {number}: expected a JSON object, could not read it ({error}); write the drafts again") from error
-        if not isinstance(row, dict) or not {"study_id", "report"} <= row.keys():
-            raise DataError(f"{path}, line {number}: expected study_id and report, got {str(text)[:60]!r}; give a file that regen draft wrote")
-        out.append(row)
-    return out

@@ -31,10 +31,9 @@ from regen.errors import ConfigError, DataError, did_you_mean
 from regen.eval import timing
 from regen.eval.bench_ecg import by_lead, find_records
 from regen.generators.base import Request
-from regen.generators.decode import decode, prompt_inputs
+from regen.generators.decode import prompt_inputs
 from regen.generators.language_model import load_base
 from regen.generators.local_writer import LocalWriter
-from regen.generators.prompt import plan_report
 from regen.index.case_index import Asker
 from regen.pipeline import Pipeline
 from regen.study import Draft, Study
@@ -201,8 +200,7 @@ def parts(pipeline: Pipeline, cases: Sequence[Case]) -> dict[str, float]:
         prompts = done([writer.prompt(request, plan) for request, plan in zip(requests, plans, strict=True)])
         with torch.no_grad():
             prefixes = done(writer.prefixes(requests, plans))
-        guesses = [plan_report(plan.positive) for plan in plans]
-        texts = done(decode(writer.fast or writer.model, writer.tokenizer, prefixes, prompts, writer.recipe.report_length, guesses=guesses))
+        texts = done(writer.decode(prefixes, prompts, plans))
         rows = writer._cases(requests, plans)
         done([line(writer._draft(*each, 0.0, rows)) for each in zip(requests, plans, texts, strict=True)])
         for name, before, after in zip(spent, marks, marks[1:], strict=False):

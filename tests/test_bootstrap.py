@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from regen.eval import bootstrap as module
-from regen.eval.bootstrap import Resamples, Sampled, bootstrap, each_once, paired
-from regen.eval.text_metrics import Values, mean
+from regen.eval.averages import mean
+from regen.eval.bootstrap import Resamples, Sampled, Values, bootstrap, each_once, paired
 
 
 def all_weights(resamples: Resamples) -> Values:

@@ -21,10 +21,10 @@ from records import write_wfdb
 
 from regen import Pipeline, __version__
 from regen.artifact import load_manifest
-from regen.batch import read_drafts
 from regen.cli import app, main
 from regen.data_prep.prepared import Prepared
 from regen.errors import ConfigError, DataError
+from regen.eval.imported import read_predictions
 from regen.study import Study
 
 
@@ -120,8 +120,8 @@ def test_a_broken_file_is_listed_and_the_others_are_drafted(
     assert "2 drafts in" in err
     assert "1 could not be read:" in err
     assert re.search(r"r1\.dat.*expected", err.split("could not be read:")[1])
-    assert [row["study_id"] for row in read_drafts(out)] == ["r0", "r2"]
-    assert all(row["bundle"] == str(tiny_bundle) for row in read_drafts(out))
+    assert [row["study_id"] for row in read_predictions(out)] == ["r0", "r2"]
+    assert all(row["bundle"] == str(tiny_bundle) for row in read_predictions(out))
     page = (html / "index.html").read_text()
     assert [name for name in ("r0", "r1", "r2") if f">{name}<" in page] == ["r0", "r2"]
 
@@ -134,7 +134,7 @@ def test_a_broken_file_is_listed_and_the_others_are_drafted(
     assert not out.exists()
     out.write_text("mine")
     assert call(capsys, *arguments, "--force")[0] == 1
-    assert len(read_drafts(out)) == 2
+    assert len(read_predictions(out)) == 2
     assert sorted(p.name for p in tmp_path.iterdir()) == ["drafts.jsonl", "page", "records"]
 
 
@@ -142,7 +142,7 @@ def test_draft_takes_files_or_a_prepared_split(capsys: pytest.CaptureFixture[str
     out = tmp_path / "deep" / "drafts.jsonl"
     shared = ("--bundle", tiny_bundle, "--out", out, "--device", "cpu", "--threads", "1")
     assert call(capsys, "draft", "--studies", tiny_data.path / "studies.parquet", "--split", "val", *shared)[0] == 0
-    assert [row["study_id"] for row in read_drafts(out)] == tiny_data.split("val")["study_id"].to_list()
+    assert [row["study_id"] for row in read_predictions(out)] == tiny_data.split("val")["study_id"].to_list()
     for arguments, message in (
         ([], "expected files, or --studies"), (["x.hea", "--studies", tiny_data.path], "got both"),
         (["--studies", tiny_data.path, "--split", "tets"], "did you mean 'test'?"), ([tmp_path], "expected ECG files below this folder"),
@@ -252,7 +252,7 @@ def test_the_demo_writes_a_page_and_may_be_repeated(capsys: pytest.CaptureFixtur
     code, table, _ = call(capsys, "demo", "--bundle", tiny_bundle, "--out", out)
     assert code == 0
     assert "drafts, most of them of synthetic ECGs" in table
-    rows = read_drafts(out / "drafts.jsonl")
+    rows = read_predictions(out / "drafts.jsonl")
     assert rows[0]["study_id"] == "real-waveform_ecg"
     assert len(rows) == 8
     page = (out / "index.html").read_text()
@@ -284,11 +284,12 @@ def test_doctor_says_what_is_there(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_drafts_that_are_none_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "d.jsonl"
-    for text, message in (("{", "line 1: expected a JSON object"), ('{"study_id": "a"}', "expected study_id and report"), ("[1]\n", "line 1")):
+    bad = (("{", "line 1: expected a JSON object"), ('{"study_id": "a"}', "line 1: expected report, got the columns study_id"), ("[1]\n", "line 1"))
+    for text, message in bad:
         path.write_text(text)
         with pytest.raises(DataError, match=message):
-            read_drafts(path)
+            read_predictions(path)
     with pytest.raises(DataError, match="could not read the file"):
-        read_drafts(tmp_path / "none.jsonl")
+        read_predictions(tmp_path / "none.jsonl")
     path.write_text('{"study_id": "a", "report": "line\u2028separator"}\n\n')
-    assert [row["report"] for row in read_drafts(path)] == ["line\u2028separator"]
+    assert [row["report"] for row in read_predictions(path)] == ["line\u2028separator"]

@@ -13,7 +13,8 @@ from regen.artifact import check_free_file
 from regen.cli import main
 from regen.data_prep.prepared import Prepared
 from regen.errors import ArtifactError, ConfigError, DataError
-from regen.evaluating.report import check_split, evaluate
+from regen.evaluating.ends import check_split
+from regen.evaluating.report import evaluate
 
 ROWS = (
     "system", "system, ECG blanked", "system, retrieval blanked", "nearest in the encoder, not pre-trained", "peer", "random report",

@@ -19,7 +19,8 @@ from regen.encoders.store import load_towers
 from regen.errors import ArtifactError, ConfigError, DataError
 from regen.eval import fewshot
 from regen.eval.bootstrap import Resamples, bootstrap
-from regen.eval.fewshot import STRENGTH, few_shot, linear_probe, nested_cases, standardised
+from regen.eval.fewshot import few_shot, nested_cases
+from regen.eval.linear_probe import STRENGTH, linear_probe, standardised
 from regen.eval.set_metrics import auc
 from regen.evaluating.fewshot import SYSTEMS, evaluate_fewshot, frozen_features, random_encoder
 

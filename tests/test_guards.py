@@ -274,7 +274,7 @@ def test_a_likelier_finding_rules_normal_out() -> None:
 
 
 def test_a_count_of_beats_is_the_measured_one_or_none() -> None:
-    for measured, text in ((1.0, "Extra beats: 1 of unspecified origin."), (9.0, "Extra beats: of unspecified origin.")):
+    for measured, text in ((1.0, "Extra beats: 1 of unspecified origin."), (9.0, "Extra beats of unspecified origin.")):
         said = guard(
             "Extra beats: 1 of unspecified origin.",
             basis({"SR": 0.9}, measured={"ectopic_beats": measured}, hits=(hit("x", 0.9, "Extra beats: 1 of unspecified origin."),)),

@@ -133,7 +133,7 @@ def test_a_copy_of_a_recording_is_found_by_both_steps(tiny_data: Prepared, rng: 
 def test_candidates_against_brute_force(rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch) -> None:
     ours, theirs = (rng.normal(size=(n, 4)).astype(np.float32) for n in (23, 17))
     ours[3] = 0
-    monkeypatch.setattr(checks, "_BLOCK", 5)
+    monkeypatch.setattr(checks, "BLOCK", 5)
     expected = [
         (i, j)
         for i in range(23)

@@ -11,7 +11,8 @@ from regen.data_prep.statements import CODES
 from regen.errors import DataError
 from regen.eval import retrieval_metrics as metrics
 from regen.eval.bootstrap import Values
-from regen.eval.retrieval_metrics import Ranked, judge, overlap, same_owner
+from regen.eval.nearest import same_owner
+from regen.eval.retrieval_metrics import Ranked, judge, overlap
 from regen.eval.set_metrics import Sets
 
 
@@ -126,7 +127,7 @@ def test_a_study_named_like_a_subject_is_not_barred() -> None:
 def test_more_queries_than_a_block(rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch) -> None:
     queries, archive, scores = rng.random((11, 71)) < 0.1, rng.random((20, 71)) < 0.1, rng.random((11, 20))
     whole = ranked_by(queries, archive, scores, 30)
-    monkeypatch.setattr(metrics, "_BLOCK", 4)
+    monkeypatch.setattr(metrics, "BLOCK", 4)
     parts = ranked_by(queries, archive, scores, 30)
     for name in Ranked.__slots__:
         np.testing.assert_array_equal(getattr(whole, name), getattr(parts, name))

@@ -16,10 +16,11 @@ from regen.data_prep.prepared import Prepared
 from regen.data_prep.statements import CODES
 from regen.data_prep.synthetic_cohort import make_study
 from regen.errors import ArtifactError, ConfigError, DataError
+from regen.eval.averages import share
 from regen.eval.bootstrap import each_once
 from regen.eval.perturb import NO_RETRIEVAL, UNPERTURBED, Condition, conditions
 from regen.eval.predictions import Predictions, References
-from regen.eval.robustness import COLUMNS, Outcome, Robustness, cosines, distinct, over_reliance, scores, share
+from regen.eval.robustness import COLUMNS, Outcome, Robustness, cosines, distinct, over_reliance, scores
 from regen.evaluating.robust import Overheard, Trial, evaluate_robust, to_markdown, to_rich
 from regen.index.case_index import Asker
 

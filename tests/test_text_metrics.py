@@ -12,7 +12,8 @@ from nltk.translate.bleu_score import corpus_bleu
 
 from regen.data_prep.wording import common_subsequence, rouge_l, words
 from regen.errors import DataError
-from regen.eval.text_metrics import bleu, copies, mean, meteor_score, most_common, rouge_n, text_scores
+from regen.eval.averages import mean
+from regen.eval.text_metrics import bleu, copies, meteor_score, most_common, rouge_n, text_scores
 
 tokens = st.lists(st.sampled_from(["sinus", "rhythm", "normal", "ecg", "lvh"]), max_size=80)
 VOCABULARY = ["sinus", "rhythm", "normal", "ecg", "left", "axis", "deviation", "probable", "inferior", "infarction", "pvc", "t", "wave", "changes"]

@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import polars as pl
 
 from regen.artifact import new_artifact
@@ -29,8 +28,9 @@ from regen.ecg_svg import ecg_svg
 from regen.eval.curves import reliability, risk_coverage, roc
 from regen.eval.predictions import Predictions, References
 from regen.eval.report_table import COLUMNS, Block, Table
-from regen.eval.set_metrics import superclass_probabilities, superclasses
+from regen.eval.set_metrics import study_f1, superclass_probabilities, superclasses
 from regen.eval.table_views import heading, percent, remarks, to_markdown
+from regen.generators.evidence import expected_f1
 from regen.study import DISCLAIMER
 
 EXAMPLES = 3
@@ -150,7 +150,7 @@ def _plots(system: Predictions, references: References) -> str:
         two.annotate(str(n), (x, y), fontsize=6, textcoords="offset points", xytext=(4, -8))
     two.set(xlabel="predicted probability", ylabel="share that is true", title="Reliability, all statements")
     third, three = plt.subplots(figsize=(4.2, 4))
-    three.plot(*risk_coverage(confidence(system), 1 - per_study_f1(system, references)))
+    three.plot(*risk_coverage(expected_f1(system.statements, system.probabilities), 1 - study_f1(system.statements, references.statements)))
     three.set(xlabel="coverage, most confident first", ylabel="1 - F1 of the study", title="Risk over coverage", ylim=(0, None))
     return f"<div class='plots'>{''.join(_svg(figure, plt) for figure in (first, second, third))}</div>"
 
@@ -162,23 +162,9 @@ def _svg(figure: Any, plt: Any) -> str:
     return out.getvalue()[out.getvalue().index("<svg") :]
 
 
-def confidence(system: Predictions) -> npt.NDArray[np.float64]:
-    """(n,) the F1 that a draft should have by its own probabilities: 2 sum_S p / (|S| + sum p)."""
-    assert system.probabilities is not None
-    p = system.probabilities.astype(np.float64)
-    return 2 * (p * system.statements).sum(axis=1) / np.maximum(system.statements.sum(axis=1) + p.sum(axis=1), 1e-9)
-
-
-def per_study_f1(system: Predictions, references: References) -> npt.NDArray[np.float64]:
-    """(n,) F1 of each study's statement set; 1 where nothing is stated on either side."""
-    both = (system.statements & references.statements).sum(axis=1)
-    either = system.statements.sum(axis=1) + references.statements.sum(axis=1)
-    return np.where(either > 0, 2 * both / np.maximum(either, 1), 1.0)
-
-
 def _examples(scored: Scored, system: Predictions) -> str:
     """The best, the worst, and some at random (the table's seed), each once."""
-    f1 = per_study_f1(system, scored.references)
+    f1 = study_f1(system.statements, scored.references.statements)
     order = np.argsort(-f1, kind="stable")
     left = order[EXAMPLES : max(len(order) - EXAMPLES, EXAMPLES)]
     drawn = np.random.default_rng(scored.table.seed).permutation(left)[:EXAMPLES]

@@ -10,24 +10,25 @@ where nothing differs; columns and groups overlap, so that such chances come in 
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 import rich.table
 
-from regen.artifact import check_free_file, write_text
+from regen.artifact import check_free_file
 from regen.errors import DataError
+from regen.eval.blocks import INTERVAL
 from regen.eval.bootstrap import Sampled
 from regen.eval.imported import read_predictions
 from regen.eval.predictions import Predictions, References
 from regen.eval.report_table import COLUMNS, Table, table
 from regen.eval.table_views import percent
-from regen.evaluating.report import check_split, open_split
+from regen.evaluating.ends import check_split, open_split, train_reports, write_result
 
 FEWEST = 10
 """Patients that a group needs for a verdict: among fewer, the draws say little of the spread (of one patient they are all alike)."""
@@ -47,7 +48,7 @@ class Cell:
     differs: bool | None
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class Comparison:
     """paths: of a and b; only_a, only_b, neither: reported studies of the split that were left out, because one file or both lack them;
     outside: drafts of a and of b that are of no such study; table: both systems as `a` and `b`."""
@@ -73,7 +74,7 @@ class Comparison:
     def groups(self) -> list[str]:
         return [block.name for block in self.table.blocks]
 
-    @property
+    @cached_property
     def verdicts(self) -> dict[tuple[str, str], bool]:
         """(group, column) -> whether the difference leaves 0 out, for all that were tested."""
         cells = {(group, column): self.cell(group, column).differs for group in self.groups for column in COLUMNS}
@@ -102,7 +103,7 @@ class Comparison:
             "drafts_outside": {"a": self.outside[0], "b": self.outside[1]},
             "seed": self.table.seed,
             "draws": self.table.draws,
-            "interval": "95 % percentile bootstrap by patient, paired",
+            "interval": f"{INTERVAL}, paired",
             "columns": COLUMNS,
             "tested": self.tested,
             "differing": self.differing,
@@ -128,11 +129,10 @@ def compare(a: Path, b: Path, studies: Path, split: str, out: Path | None, seed:
         check_free_file(out, force)
     drafts = (read_predictions(a), read_predictions(b))
     data, rows, _ = open_split(studies, split)
-    train = [text for text in data.split("train", with_ecg=False)["report"].to_list() if text]
+    train = train_reports(data)
     made = _compared((a, b), drafts, rows, train, split, seed)
     _print(made)
-    if out is not None:
-        write_text(out, to_markdown(made) if out.suffix == ".md" else json.dumps(made.to_dict(), indent=1) + "\n")
+    write_result(out, made.to_dict(), to_markdown(made))
     return made
 
 

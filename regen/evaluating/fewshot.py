@@ -9,7 +9,6 @@ they were taught, not how they take to statements that are new to them.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -19,20 +18,17 @@ import rich.table
 import torch
 from rich.markup import escape
 
-from regen.artifact import check_free_file, load_manifest, write_text
-from regen.bundle import find_bundle
+from regen.artifact import check_free_file
 from regen.data_prep.measure import FEATURES
 from regen.data_prep.prepared import Prepared
 from regen.encoders.ecg import EcgEncoder
 from regen.encoders.recordings import clean_and_measure
-from regen.encoders.store import load_towers
-from regen.encoders.training import pick_device
 from regen.eval.bootstrap import DRAWS
-from regen.eval.fewshot import COLUMNS, REPEATS, SHOTS, STRENGTH, Block, FewShot, few_shot, standardised
+from regen.eval.fewshot import COLUMNS, REPEATS, SHOTS, Block, FewShot, few_shot
+from regen.eval.linear_probe import STRENGTH, standardised
 from regen.eval.set_metrics import FEW
 from regen.eval.table_views import percent
-from regen.evaluating.findings import stated
-from regen.evaluating.report import check_split
+from regen.evaluating.ends import check_split, open_towers, stated, write_result
 from regen.progress import bar
 from regen.study import FloatArray
 
@@ -60,18 +56,14 @@ def evaluate_fewshot(
     check_split(split)
     if out is not None:
         check_free_file(out, force)
-    data, where = Prepared.open(studies), pick_device(device)
-    folder = find_bundle(bundle)
-    load_manifest(folder, "bundle")
-    encoder = load_towers(folder / "encoder", where).ecg
+    data, encoder = Prepared.open(studies), open_towers(bundle, device).ecg
     encoders = [encoder, random_encoder(encoder, seed)]
     (rows, test), (train_rows, train) = (stated(data, name) for name in (split, "train"))
     seen = [frozen_features(data, part, encoders) for part in (train_rows, rows)]
     features = {name: standardised(*pair) for name, pair in zip(SYSTEMS, zip(*seen, strict=True), strict=True)}
     made = few_shot(features, train.statements, test.statements, test.subjects, seed, shots, draws=draws)
     _print(made)
-    if out is not None:
-        write_text(out, to_markdown(made) if out.suffix == ".md" else json.dumps({"split": split} | made.to_dict(), indent=1) + "\n")
+    write_result(out, {"split": split} | made.to_dict(), to_markdown(made))
     return made
 
 

@@ -9,7 +9,6 @@ the statements, and over the superclasses, that have at least FEW positives in i
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,7 @@ import polars as pl
 import rich.table
 from rich.markup import escape
 
-from regen.artifact import check_free_file, write_text
+from regen.artifact import check_free_file
 from regen.batch import prepared_studies
 from regen.data_prep.prepared import Prepared
 from regen.data_prep.statements import CODES
@@ -27,15 +26,15 @@ from regen.encoders.head import best_thresholds
 from regen.errors import ConfigError, DataError
 from regen.eval.baselines import look
 from regen.eval.bootstrap import DRAWS, Sampled
-from regen.eval.fewshot import linear_probe, standardised
 from regen.eval.finding_metrics import BINS
 from regen.eval.finding_table import TITLES, Answers, FindingTable, finding_table
 from regen.eval.imported import read_predictions
+from regen.eval.linear_probe import probe_each
 from regen.eval.predictions import Predictions, References
 from regen.eval.set_metrics import FEW
 from regen.eval.strata import strata
 from regen.eval.table_views import percent
-from regen.evaluating.report import check_split
+from regen.evaluating.ends import check_split, stated, train_reports, write_result
 from regen.pipeline import Pipeline
 from regen.progress import bar
 
@@ -76,25 +75,12 @@ def evaluate_findings(
     else:
         drafts = Pipeline.from_pretrained(bundle, device).drafts(prepared_studies(data, rows), language)
         system = from_drafts("system", [draft.to_dict() for draft in bar(drafts, "system", len(rows))], references)
-    known = [report for report in data.split("train", with_ecg=False)["report"].to_list() if report]
+    known = train_reports(data)
     groups = strata(rows, references, known)
     made = finding_table(references, [system, hand_made(data, rows, train_rows, train)], groups, seed, draws)
     _print(made)
-    if out is not None:
-        write_text(out, to_markdown(made) if out.suffix == ".md" else json.dumps({"split": split} | made.to_dict(), indent=1) + "\n")
+    write_result(out, {"split": split} | made.to_dict(), to_markdown(made))
     return made
-
-
-def stated(data: Prepared, split: str) -> tuple[pl.DataFrame, References]:
-    """The recordings of a split of which it is known what they show: coded ones, and reported ones as the labeler reads them.
-
-    Raises:
-        DataError: there is none.
-    """
-    rows = data.split(split).filter((pl.col("report").fill_null("") != "") | pl.col("statements").is_not_null())
-    if not len(rows):
-        raise DataError(f"{data.path}: expected coded or reported recordings in {split}, got none; prepare with statements or reports")
-    return rows, References.from_rows(rows)
 
 
 def from_drafts(name: str, drafts: Sequence[Mapping[str, Any]], references: References) -> Answers:
@@ -105,18 +91,16 @@ def from_drafts(name: str, drafts: Sequence[Mapping[str, Any]], references: Refe
     Raises:
         DataError: as Predictions.from_drafts; no draft with findings; a finding without code, probability, and threshold or positive.
     """
-    for draft in drafts:
-        for finding in draft.get("findings") or ():
-            _check(name, draft, finding)
     aligned = Predictions.from_drafts(name, drafts, references)
     if aligned.probabilities is None:
         raise DataError(f"{name}: expected findings with probabilities in the drafts, got none; give drafts that regen draft wrote")
     row, column = ({key: i for i, key in enumerate(keys)} for keys in (references.study_ids, CODES))
     said = np.zeros(aligned.probabilities.shape, np.bool_)
     for draft in drafts:
-        for finding in (draft.get("findings") or ()) if draft["study_id"] in row else ():
-            if finding["code"] in column:
-                said[row[draft["study_id"]], column[finding["code"]]] = _said(finding)
+        for finding in draft.get("findings") or ():
+            positive = _said(f"{name}, {draft['study_id']}", finding)
+            if draft["study_id"] in row and finding["code"] in column:
+                said[row[draft["study_id"]], column[finding["code"]]] = positive
     return Answers(name, aligned.probabilities, said, aligned.missing)
 
 
@@ -127,11 +111,8 @@ def hand_made(data: Prepared, rows: pl.DataFrame, train_rows: pl.DataFrame, trai
     """
     val_rows, val = stated(data, "val") if len(data.split("val")) else (train_rows, train)
     measures, *others = (look(data, part).measures for part in (train_rows, val_rows, rows))
-    probabilities = []
-    for other in others:
-        pair = standardised(measures, other)
-        probabilities.append(np.stack([linear_probe(pair[0], truth, pair[1]) for truth in train.statements.T], axis=1))
-    limits = best_thresholds(probabilities[0], val.statements.astype(np.float32))
+    probabilities = [probe_each(measures, train.statements, other) for other in others]
+    limits = best_thresholds(probabilities[0].astype(np.float32), val.statements.astype(np.float32))
     return Answers(BASELINE, probabilities[1], probabilities[1] >= limits)
 
 
@@ -205,21 +186,13 @@ def _print(made: FindingTable) -> None:
         wide.print(remark, highlight=False, markup=False)
 
 
-def _said(finding: Mapping[str, Any]) -> bool:
+def _said(who: str, finding: Mapping[str, Any]) -> bool:
+    """Raises DataError where neither a threshold in [0, 1] nor `positive` tells."""
     threshold = finding.get("threshold")
-    return bool(finding["positive"]) if threshold is None else bool(finding["probability"] >= threshold)
-
-
-def _check(name: str, draft: Mapping[str, Any], finding: Any) -> None:
-    """Raises DataError for a finding that cannot be scored."""
-    who = f"{name}, {draft.get('study_id', 'a draft')}"
-    if not isinstance(finding, Mapping) or not {"code", "probability"} <= finding.keys():
-        raise DataError(f"{who}: expected findings with code and probability, got {str(finding)[:60]!r}; give drafts that regen draft wrote")
-    if finding.get("threshold") is None and "positive" not in finding:
+    if threshold is None and "positive" not in finding:
         raise DataError(f"{who}, {finding['code']}: expected a threshold or positive, got neither; add one, so that sensitivity is defined")
-    for key in ("probability", "threshold"):
-        value = finding.get(key)
-        if key == "threshold" and value is None:
-            continue
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= 1:
-            raise DataError(f"{who}, {finding['code']}: expected a {key} in [0, 1], got {value!r}; give probabilities, not scores or percent")
+    if threshold is None:
+        return bool(finding["positive"])
+    if isinstance(threshold, bool) or not isinstance(threshold, (int, float)) or not 0 <= threshold <= 1:
+        raise DataError(f"{who}, {finding['code']}: expected a threshold in [0, 1], got {threshold!r}; give probabilities, not scores or percent")
+    return bool(finding["probability"] >= threshold)

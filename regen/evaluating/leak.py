@@ -27,13 +27,12 @@ from regen.bundle import find_bundle
 from regen.data_prep.clean import remove_baseline, resample
 from regen.data_prep.prepared import Prepared, study_from
 from regen.encoders.recordings import FS
-from regen.encoders.store import Towers, load_towers
-from regen.encoders.training import pick_device
+from regen.encoders.store import Towers
 from regen.errors import DataError
 from regen.eval import leaks as checks
 from regen.eval.baselines import coarse, look
 from regen.eval.leaks import KINDS, Leak
-from regen.evaluating.report import check_split
+from regen.evaluating.ends import check_split, open_towers
 from regen.index.case_index import Asker, CaseIndex
 from regen.progress import bar, console
 from regen.study import FloatArray
@@ -74,8 +73,7 @@ def find_leaks(bundle: str, studies: Path, split: str, device: str) -> list[Leak
     """
     check_split(split)
     data, folder = Prepared.open(studies), find_bundle(bundle)
-    load_manifest(folder, "bundle")
-    towers, index = load_towers(folder / "encoder", pick_device(device)), CaseIndex.open(folder / "index")
+    towers, index = open_towers(bundle, device), CaseIndex.open(folder / "index")
     require_partner(f"{folder}/index", index.fingerprint, towers.fingerprint, "regen index build, then regen bundle")
     rows = data.split(split, with_ecg=False)
     if not len(rows):

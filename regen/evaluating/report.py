@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -11,27 +10,26 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from regen.artifact import check_free, check_free_file, write_text
+from regen.artifact import check_free, check_free_file
 from regen.batch import prepared_studies
-from regen.data_prep.prepared import SPLITS, Prepared
+from regen.data_prep.prepared import Prepared
 from regen.encoders.store import load_towers
 from regen.encoders.training import pick_device
-from regen.errors import ConfigError, DataError, did_you_mean
-from regen.eval.baselines import Views, floors, look
+from regen.errors import ConfigError
+from regen.eval.baselines import ENCODER_FLOORS, Views, encoder_floors, floors, look
 from regen.eval.imported import read_predictions
 from regen.eval.predictions import Predictions, References, misread
 from regen.eval.report_table import Table, table
+from regen.eval.strata import by_person_or_place
 from regen.eval.table_views import differences, to_markdown, to_rich
 from regen.evaluating.card import Scored, write_card
+from regen.evaluating.ends import check_split, open_split, open_towers, train_reports, write_result
 from regen.pipeline import Pipeline
 from regen.progress import bar, console
 
-_ENCODERS = ("nearest in the encoder", "highest expected agreement")
-"""The baselines that rest on an encoder."""
 _FILES = {".json", ".md"}
 _FEW = 10
-_IN_FILES = ("sex ", "age ", "site ", "device ")
-"""Blocks that a terminal has no room for."""
+"""Patients below which a word of warning is printed."""
 
 
 def evaluate(
@@ -57,32 +55,22 @@ def evaluate(
     data, rows, train = open_split(studies, split)
     references, pool = References.from_rows(rows), References.from_rows(train)
     peers = [_read(path, columns, references) for path in predictions]
-    pipeline = Pipeline.from_pretrained(bundle or "starter", device)
-    systems = _own(pipeline, data, rows, references, language) if bundle or not peers else []
-    systems += peers
-    query, cases = look(data, rows, pipeline.towers), look(data, train, pipeline.towers)
-    systems += [_with_probabilities(p, query) for p in floors(references, pool, np.random.default_rng(seed), query, cases)]
+    own: list[Predictions] = []
+    if bundle or not peers:
+        pipeline = Pipeline.from_pretrained(bundle or "starter", device)
+        own, towers = _own(pipeline, data, rows, references, language), pipeline.towers
+    else:
+        towers = open_towers("starter", device)
+    query, cases = look(data, rows, towers), look(data, train, towers)
+    systems = [*own, *peers, *(_with_probabilities(p, query) for p in floors(references, pool, np.random.default_rng(seed), query, cases))]
     if random_init is not None:
         systems += _not_pretrained(random_init, data, rows, train, references, pool, device)
-    known = [r for r in data.split("train", with_ecg=False)["report"].to_list() if r]
+    known = train_reports(data)
     made = table(references, systems, known, seed, rows=rows)
     show(made, len(misread(references)))
     if out is not None:
         _write(Scored(made, data, rows, references, systems, bundle or "starter", split), out, force)
     return made
-
-
-def open_split(studies: Path, split: str) -> tuple[Prepared, pl.DataFrame, pl.DataFrame]:
-    """A prepared folder, the reported recordings of a split, and those of train.
-
-    Raises:
-        DataError: one of the two has none.
-    """
-    data = Prepared.open(studies)
-    rows, train = (data.split(name).filter(pl.col("report").is_not_null()) for name in (split, "train"))
-    if not len(rows) or not len(train):
-        raise DataError(f"{studies}: expected reported recordings in train and {split}, got {len(train)} and {len(rows)}; prepare with reports")
-    return data, rows, train
 
 
 def _read(path: Path, columns: Mapping[str, str] | None, references: References) -> Predictions:
@@ -109,13 +97,13 @@ def _not_pretrained(
     """The two baselines that an encoder makes, with one that was aligned from random weights."""
     towers = load_towers(encoder, pick_device(device))
     query, cases = look(data, rows, towers), look(data, train, towers)
-    made = floors(references, pool, np.random.default_rng(0), query, cases)
-    return [replace(_with_probabilities(p, query), name=f"{p.name}, not pre-trained") for p in made if p.name in _ENCODERS]
+    made = encoder_floors(references, pool, query, cases)
+    return [replace(_with_probabilities(p, query), name=f"{p.name}, not pre-trained") for p in made]
 
 
 def _with_probabilities(made: Predictions, seen: Views) -> Predictions:
     """A baseline that an encoder makes carries the probabilities of that encoder's head, so that its AUC is in the table."""
-    return replace(made, probabilities=seen.probabilities) if made.name in _ENCODERS else made
+    return replace(made, probabilities=seen.probabilities) if made.name in ENCODER_FLOORS else made
 
 
 def _run(
@@ -132,7 +120,7 @@ def show(made: Table, unread: int) -> None:
     wide = Console(width=200)
     if made.blocks[0].patients < _FEW:
         console.print(f"only {made.blocks[0].patients} patients: what the intervals say about others is next to nothing")
-    shown = [block for block in made.blocks if not block.name.startswith(_IN_FILES)]
+    shown = [block for block in made.blocks if not by_person_or_place(block.name)]
     if len(shown) < len(made.blocks):
         console.print(f"{len(made.blocks) - len(shown)} further groups (sex, age, site, device) are in the files: --out FOLDER")
     for block in shown:
@@ -144,17 +132,7 @@ def show(made: Table, unread: int) -> None:
 
 
 def _write(scored: Scored, out: Path, force: bool) -> None:
-    if out.suffix == ".md":
-        write_text(out, to_markdown(scored.table))
-    elif out.suffix == ".json":
-        write_text(out, json.dumps(scored.table.to_dict() | {"split": scored.split, "bundle": scored.bundle}, indent=1) + "\n")
+    if out.suffix in _FILES:
+        write_result(out, scored.table.to_dict() | {"split": scored.split, "bundle": scored.bundle}, to_markdown(scored.table))
     else:
         write_card(scored, out, force)
-
-
-def check_split(split: str) -> None:
-    """Raises ConfigError for a split that is none, or that nobody should score by mistake."""
-    if split not in SPLITS:
-        raise ConfigError(f"--split: expected val or test, got {split!r}{did_you_mean(split, SPLITS)}")
-    if split == "train":
-        raise ConfigError("--split train: the index holds those studies; expected val or test")

@@ -11,7 +11,6 @@ split for every query, whatever group it is in.
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,23 +22,20 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 import rich.table
-import torch
 
-from regen.artifact import check_free_file, load_manifest, write_text
-from regen.bundle import find_bundle
-from regen.data_prep.prepared import Prepared
-from regen.encoders.head import FeatureScale
-from regen.encoders.store import Towers, load_towers
-from regen.encoders.training import pick_device
-from regen.errors import ConfigError, DataError, did_you_mean
+from regen.artifact import check_free_file
+from regen.encoders.store import Towers
+from regen.errors import ConfigError, DataError
 from regen.eval import retrieval_metrics as metrics
 from regen.eval.baselines import Views, look
+from regen.eval.blocks import INTERVAL, named, plain_differences, plain_rows
 from regen.eval.bootstrap import DRAWS, Resamples, Sampled, Statistic, Values, bootstrap
+from regen.eval.nearest import Score, by_cosine, by_measures, same_owner
 from regen.eval.predictions import References
-from regen.eval.retrieval_metrics import Ranked, Score
+from regen.eval.retrieval_metrics import Ranked
 from regen.eval.strata import strata
 from regen.eval.table_views import percent
-from regen.evaluating.report import check_split
+from regen.evaluating.ends import check_split, open_split, open_towers, train_reports, write_result
 from regen.index.build import encode_reports
 from regen.progress import bar
 from regen.study import FloatArray
@@ -78,15 +74,12 @@ class Retrieval:
     draws: int
 
     def block(self, name: str) -> Block:
-        for block in self.blocks:
-            if block.name == name:
-                return block
-        raise DataError(f"retrieval: unknown group {name!r}{did_you_mean(name, [block.name for block in self.blocks])}")
+        return named(self.blocks, name, "retrieval: unknown group")
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON: shares in [0, 1], null where undefined; `differences` are the encoder minus each other system, on the same draws."""
         kept = {name: getattr(self, name) for name in ("ks", "archive", "candidates", "seed", "draws")}
-        return kept | {"interval": "95 % percentile bootstrap by patient", "blocks": [_block_dict(block) for block in self.blocks]}
+        return kept | {"interval": INTERVAL, "blocks": [_block_dict(block) for block in self.blocks]}
 
 
 def evaluate_retrieval(studies: Path, split: str, bundle: str, ks: Sequence[int], out: Path | None, device: str, seed: int, force: bool) -> Retrieval:
@@ -102,19 +95,13 @@ def evaluate_retrieval(studies: Path, split: str, bundle: str, ks: Sequence[int]
         raise ConfigError(f"-k: expected at least one k, each of at least 1, got {', '.join(map(str, ks)) or 'none'}; for example -k 1 -k 5 -k 10")
     if out is not None:
         check_free_file(out, force)
-    data = Prepared.open(studies)
-    rows, train = (data.split(name).filter(pl.col("report").is_not_null()) for name in (split, "train"))
-    if not len(rows) or not len(train):
-        raise DataError(f"{studies}: expected reported recordings in train and {split}, got {len(train)} and {len(rows)}; prepare with reports")
-    folder = find_bundle(bundle)
-    load_manifest(folder, "bundle")
-    towers = load_towers(folder / "encoder", pick_device(device))
+    data, rows, train = open_split(studies, split)
+    towers = open_towers(bundle, device)
     views = [look(data, part, towers, partial(bar, title=name)) for part, name in ((rows, split), (train, "train"))]
-    known = [text for text in data.split("train", with_ecg=False)["report"].to_list() if text]
+    known = train_reports(data)
     made = compare(rows, References.from_rows(rows), References.from_rows(train), (views[0], views[1]), towers, known, ks, seed)
     _print(made)
-    if out is not None:
-        write_text(out, to_markdown(made) if out.suffix == ".md" else json.dumps(made.to_dict(), indent=1) + "\n")
+    write_result(out, made.to_dict(), to_markdown(made))
     return made
 
 
@@ -126,7 +113,7 @@ def compare(
     by frequency.
     """
     ks = tuple(sorted(set(ks)))
-    barred = metrics.same_owner(references.study_ids, references.subjects, pool.study_ids, pool.subjects)
+    barred = same_owner(references.study_ids, references.subjects, pool.study_ids, pool.subjects)
     scores = case_scores(*views, seed)
     ranked = {name: metrics.judge(references.statements, pool.statements, barred, score, ks[-1]) for name, score in scores.items()}
     texts = sorted({text for text in references.reports if text})
@@ -147,18 +134,16 @@ def case_scores(query: Views, cases: Views, seed: int) -> dict[str, Score]:
     """Each system's scores of a block of queries against all cases. The encoder first, then what any of it must beat."""
     if query.embedding is None or cases.embedding is None:
         raise DataError("case_scores: expected views with embeddings, got none; look at the recordings with towers")
-    scale = FeatureScale.fit(cases.measures)
-    ours, theirs = (scale(torch.from_numpy(part)).numpy() for part in (query.measures, cases.measures))
-    half, n = (theirs**2).sum(axis=1) / 2, len(cases.signal)
+    n = len(cases.signal)
 
     def chance(rows: slice) -> FloatArray:
         return np.random.default_rng([seed, rows.start]).random((rows.stop - rows.start, n), np.float32)
 
     return {
-        SYSTEM: _cosine(query.embedding, cases.embedding),
+        SYSTEM: by_cosine(query.embedding, cases.embedding),
         "random cases": chance,
-        "nearest raw signal": _cosine(query.signal, cases.signal),
-        "nearest hand-made features": lambda rows: ours[rows] @ theirs.T - half,
+        "nearest raw signal": by_cosine(query.signal, cases.signal),
+        "nearest hand-made features": by_measures(query.measures, cases.measures),
     }
 
 
@@ -168,11 +153,6 @@ def report_ranks(query: Views, texts: Sequence[str], own: npt.NDArray[np.int64],
     embedding = np.zeros((len(own), vectors.shape[1]), np.float32) if query.embedding is None else query.embedding
     counts = np.tile(np.array([frequency[text] for text in texts], np.float64), (len(own), 1))
     return {SYSTEM: metrics.true_ranks(embedding @ vectors.T, own), "most frequent first": metrics.true_ranks(counts, own)}
-
-
-def _cosine(query: FloatArray, cases: FloatArray) -> Score:
-    unit = [part / np.maximum(np.linalg.norm(part, axis=1, keepdims=True), 1e-12) for part in (query, cases)]
-    return lambda rows: unit[0][rows] @ unit[1].T
 
 
 def _case_columns(ranked: Ranked, ks: Sequence[int]) -> dict[str, Statistic]:
@@ -192,12 +172,7 @@ def _constant(value: float, draws: int) -> Sampled:
 def _block_dict(block: Block) -> dict[str, Any]:
     kept: dict[str, Any] = {name: getattr(block, name) for name in ("name", "n", "patients", "judged")}
     for part, rows in (("cases", block.cases), ("reports", block.reports)):
-        first = rows[SYSTEM]
-        kept[part] = {system: {column: cell.plain() for column, cell in row.items()} for system, row in rows.items()}
-        others = {system: row for system, row in rows.items() if system != SYSTEM}
-        kept[f"{part}_differences"] = {
-            system: {column: first[column].minus(cell).plain() for column, cell in row.items()} for system, row in others.items()
-        }  # fmt: skip
+        kept[part], kept[f"{part}_differences"] = plain_rows(rows), plain_differences(rows)
     return kept
 
 

@@ -11,7 +11,6 @@ place it takes, so that retrieval seems as sure as ever.
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -23,7 +22,7 @@ import numpy as np
 import polars as pl
 import rich.table
 
-from regen.artifact import check_free_file, write_text
+from regen.artifact import check_free_file
 from regen.batch import prepared_studies
 from regen.data_prep.prepared import Prepared
 from regen.data_prep.readers import read_study
@@ -35,7 +34,7 @@ from regen.eval.predictions import Predictions, References, read_sets
 from regen.eval.robustness import COLUMNS, WARNINGS, Outcome, Robustness, Row, over_reliance, scores
 from regen.eval.set_metrics import Sets
 from regen.eval.table_views import percent
-from regen.evaluating.report import check_split, open_split
+from regen.evaluating.ends import check_split, open_split, train_reports, write_result
 from regen.index.backends import Ids
 from regen.index.case_index import Asker, CaseIndex
 from regen.pipeline import Pipeline
@@ -90,11 +89,10 @@ def evaluate_robust(
     if limit is not None and limit < len(rows):
         rows = rows[np.sort(np.random.default_rng([seed, 1]).choice(len(rows), limit, replace=False)).tolist()]
     trial = Trial(Pipeline.from_pretrained(bundle, device), data, rows, language, seed)
-    train = [text for text in data.split("train", with_ecg=False)["report"].to_list() if text]
+    train = train_reports(data)
     made = trial.run(bundle, conditions() if chosen is None else chosen, train)
     _print(made)
-    if out is not None:
-        write_text(out, to_markdown(made) if out.suffix == ".md" else json.dumps(made.to_dict(), indent=1) + "\n")
+    write_result(out, made.to_dict(), to_markdown(made))
     return made
 
 
