@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from regen.data_prep.labeler import coded
-from regen.data_prep.prepared import Entry
+from regen.data_prep.prepare import Entry
 from regen.data_prep.tables import read_table, time_of
 
 _LINES = [f"report_{i}" for i in range(18)]

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from regen.data_prep.coding import from_ptbxl, render
 from regen.data_prep.labeler import language_of
-from regen.data_prep.prepared import Entry
+from regen.data_prep.prepare import Entry
 from regen.data_prep.tables import number_of, read_table, time_of
 from regen.errors import ConfigError, DataError
 

@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 import numpy as np
 
 from regen.data_prep.coding import render
-from regen.data_prep.prepared import Entry
+from regen.data_prep.prepare import Entry
 from regen.data_prep.synthetic_ecg import synthesize
 from regen.data_prep.synthetic_patient import draw_coding, draw_patient
 from regen.study import Study

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from regen.data_prep.labeler import coded, language_of
-from regen.data_prep.prepared import Entry
+from regen.data_prep.prepare import Entry
 from regen.data_prep.readers import READERS
 from regen.data_prep.recording import sex_of
 from regen.data_prep.statements import BY_CODE

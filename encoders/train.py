@@ -10,7 +10,8 @@ import polars as pl
 import torch
 
 from regen.artifact import new_artifact
-from regen.data_prep.prepared import Prepared, write
+from regen.data_prep.prepare import write
+from regen.data_prep.prepared import Prepared
 from regen.data_prep.synthetic_cohort import entries
 from regen.encoders.align import align
 from regen.encoders.ecg import EcgEncoder

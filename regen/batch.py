@@ -13,7 +13,8 @@ from typing import TextIO
 import polars as pl
 
 from regen.artifact import check_free_file
-from regen.data_prep.prepared import Failure, Prepared, study_from
+from regen.data_prep.prepare import Failure
+from regen.data_prep.prepared import Prepared, study_from
 from regen.data_prep.readers import find_files, read_study
 from regen.errors import DataError
 from regen.study import Draft, Study

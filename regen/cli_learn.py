@@ -170,7 +170,7 @@ def bundle(
 
 def _prepare(entries: Any, out: Path, source: str, options: dict[str, Any], rate: int, workers: int, force: bool, total: int | None = None) -> None:
     from regen.artifact import check_free
-    from regen.data_prep.prepared import write
+    from regen.data_prep.prepare import write
     from regen.errors import ConfigError
     from regen.failures import report_failures
     from regen.progress import bar, console

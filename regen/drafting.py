@@ -7,7 +7,8 @@ from pathlib import Path
 
 from regen.artifact import check_free_file
 from regen.batch import FileStudies, jsonl, line, prepared_studies
-from regen.data_prep.prepared import SPLITS, Failure, Prepared
+from regen.data_prep.prepare import Failure
+from regen.data_prep.prepared import SPLITS, Prepared
 from regen.errors import ConfigError, did_you_mean
 from regen.failures import report_failures
 from regen.pipeline import Pipeline, set_threads

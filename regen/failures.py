@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from regen.data_prep.prepared import Failure
+from regen.data_prep.prepare import Failure
 from regen.progress import console
 
 

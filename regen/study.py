@@ -55,6 +55,28 @@ class Ecg:
         return np.asarray(~np.isnan(self.signal).all(axis=1), np.bool_)
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Cxr:
+    """One view of a chest X-ray.
+
+    pixels: (height, width) float32 in [0, 1], 0 = black = air, as the image hangs: never flipped.
+    view: 'PA', 'AP', 'LATERAL', another word of the archive, or None. source: where it was read.
+    """
+
+    pixels: FloatArray
+    view: str | None = None
+    source: str = ""
+
+    def __post_init__(self) -> None:
+        if self.pixels.ndim != 2 or 0 in self.pixels.shape or self.pixels.dtype != np.float32:
+            raise DataError(f"Cxr: expected (height, width) float32 pixels, got {self.pixels.shape} {self.pixels.dtype}; read it as regen draft does")
+        low, high = float(self.pixels.min()), float(self.pixels.max())
+        if not (low >= 0 and high <= 1):
+            raise DataError(f"Cxr: expected pixels in [0, 1], got {low:g} to {high:g}; window the image first")
+        if low == high:
+            raise DataError(f"Cxr: expected an image, got the value {low:g} in every pixel; check the export")
+
+
 @dataclass(frozen=True, slots=True)
 class Study:
     """One visit to the machine: ids, when, what was recorded, and what is known beside it."""
@@ -63,9 +85,16 @@ class Study:
     subject_id: str | None = None
     time: datetime | None = None
     ecg: Ecg | None = None
+    cxr: tuple[Cxr, ...] = ()
+    """Views of one chest X-ray study."""
     report: str | None = None
+    """What was written of it; of a chest X-ray the findings and the impression, in that order."""
+    sections: dict[str, str] | None = None
+    """Sections of a chest X-ray report by name: findings, impression, indication, comparison, technique, history."""
     statements: dict[str, float] | None = None
     """SCP statement code -> likelihood in [0, 1]; None where nobody coded the study."""
+    observations: dict[str, float] | None = None
+    """CheXpert observation -> 1 present, 0.5 uncertain, 0 absent; not mentioned ones are left out. None where nobody labelled the study."""
     age: float | None = None
     sex: str | None = None
     """'female', 'male' or None."""

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 from regen.data_prep import synthetic_cohort
-from regen.data_prep.prepared import Prepared, write
+from regen.data_prep.prepare import write
+from regen.data_prep.prepared import Prepared
 
 if TYPE_CHECKING:
     from regen import Pipeline

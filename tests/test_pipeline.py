@@ -14,7 +14,8 @@ from records import write_wfdb
 
 from regen import Pipeline
 from regen.batch import FileStudies, line, prepared_studies
-from regen.data_prep.prepared import Entry, Prepared, write
+from regen.data_prep.prepare import Entry, write
+from regen.data_prep.prepared import Prepared
 from regen.data_prep.readers import read_study
 from regen.data_prep.statements import CODES
 from regen.data_prep.synthetic_cohort import make_study

@@ -21,7 +21,8 @@ from records import samples, write_wfdb
 
 from regen.data_prep import synthetic_cohort
 from regen.data_prep.clean import standard
-from regen.data_prep.prepared import SCHEMA, SPLITS, Entry, Prepared, split_of, study_from, write
+from regen.data_prep.prepare import Entry, split_of, write
+from regen.data_prep.prepared import SCHEMA, SPLITS, Prepared, study_from
 from regen.data_prep.readers import read_study
 from regen.data_prep.signal_store import SHARD, STEP, SignalWriter, pack, read_rows, unpack
 from regen.errors import ArtifactError, DataError
@@ -191,7 +192,7 @@ def test_a_stopped_run_leaves_nothing_behind_for_the_next(tmp_path: Path) -> Non
 
 KILLED = textwrap.dedent("""
     import sys, time
-    from regen.data_prep.prepared import Entry, write
+    from regen.data_prep.prepare import Entry, write
     def told(rows):
         for row in rows:
             print("now", flush=True)

@@ -14,7 +14,8 @@ from records import samples, write_wfdb
 
 from regen.data_prep import mimic_ecg, ptbxl, wfdb_folder
 from regen.data_prep.coding import from_ptbxl, render
-from regen.data_prep.prepared import Entry, Prepared, write
+from regen.data_prep.prepare import Entry, write
+from regen.data_prep.prepared import Prepared
 from regen.data_prep.readers import find_files, read_study
 from regen.errors import ConfigError, DataError
 

@@ -1,0 +1,222 @@
+"""Reading an archive into a prepared folder: entries in, files read in worker processes, one folder out.
+
+    summary = write(entries, "data", "ptb-xl", {"report": "english"}, workers=2)
+    summary.written                 {"train": 1903, "val": 304, "test": 326}
+    summary.failures                [Failure(study_id="00077", path="...", reason="...: expected 12 leads x 5000 samples, ...")]
+
+A source module yields Entry rows; `write` reads their files, splits by subject, and publishes the folder whole (regen.data_prep.prepared).
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import multiprocessing
+import os
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from regen.artifact import new_artifact
+from regen.data_prep.clean import standard
+from regen.data_prep.image_store import ImageWriter, square
+from regen.data_prep.prepared import SCHEMA, SECONDS, SPLITS
+from regen.data_prep.readers import read_study
+from regen.data_prep.signal_store import SignalWriter
+from regen.errors import DataError, did_you_mean
+from regen.study import Ecg, Study
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """What a source knows about one study before its file is opened.
+
+    path: the recording; images: the views of a chest X-ray, views: their names, where the source knows them; with none of the two the
+    study is a report alone. make: instead of a path, a picklable (function, argument) that
+    returns a Study, for cohorts that are computed. split: None lets the subject's hash decide.
+    """
+
+    study_id: str
+    subject_id: str
+    path: str | None = None
+    images: tuple[str, ...] = ()
+    views: tuple[str | None, ...] = ()
+    make: tuple[Callable[[Any], Study], Any] | None = None
+    time: datetime | None = None
+    split: str | None = None
+    report: str | None = None
+    sections: dict[str, str] | None = None
+    statements: dict[str, float] | None = None
+    observations: dict[str, float] | None = None
+    language: str | None = None
+    age: float | None = None
+    sex: str | None = None
+    site: str | None = None
+    device: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A study that could not be read. `reason` is the reader's one line."""
+
+    study_id: str
+    path: str
+    reason: str
+
+
+@dataclass(slots=True)
+class Summary:
+    """What `write` did: studies written by split, and what failed."""
+
+    written: dict[str, int] = field(default_factory=dict)
+    failures: list[Failure] = field(default_factory=list)
+
+
+def write(
+    entries: Iterable[Entry], out: str | Path, source: str, options: dict[str, Any], rate: float = 100.0, seed: int = 0,
+    workers: int = 2, force: bool = False, progress: Callable[[Iterable[Any]], Iterable[Any]] = iter, pixels: int = 224,
+) -> Summary:  # fmt: skip
+    """Read every entry and publish the prepared folder. A file that cannot be read is listed and left out; the rest goes on.
+
+    rate: samples a second of stored recordings; pixels: side of stored images.
+
+    Raises:
+        DataError: two entries with one study_id, an unknown split, a subject in two splits, or not one study that could be read.
+    """
+    summary = Summary()
+    config = {"source": source, "rate": rate, "pixels": pixels, "seed": seed, **options}
+    with new_artifact(out, "prepare", config, {}, force) as work:
+        work.clear()
+        signals, images = SignalWriter(work.path / "ecg"), ImageWriter(work.path / "cxr", pixels)
+        rows: list[dict[str, Any]] = []
+        seen: set[str] = set()
+        split_of_subject: dict[str, str] = {}
+        for entry, study, reason in progress(_read_all(entries, rate, pixels, workers)):
+            if entry.study_id in seen:
+                raise DataError(f"{source}: expected each study_id once, got {entry.study_id!r} twice; make the ids unique")
+            seen.add(entry.study_id)
+            if reason is not None:
+                summary.failures.append(Failure(entry.study_id, entry.path or "", reason))
+                continue
+            row = _row(entry, study, seed)
+            first = split_of_subject.setdefault(entry.subject_id, row["split"])
+            if first != row["split"]:
+                raise DataError(
+                    f"{source}: expected all studies of a subject in one split, got subject {entry.subject_id!r} in {first} and (study "
+                    f"{entry.study_id!r}) in {row['split']}; give all of them the same split, or none"
+                )
+            row["ecg_row"] = signals.add(study.ecg.signal) if study is not None and study.ecg is not None else None
+            views = study.cxr if study is not None else ()
+            row["cxr_rows"] = [images.add(view.pixels) for view in views] or None
+            row["views"] = [view.view for view in views] or None
+            rows.append(row)
+            summary.written[row["split"]] = summary.written.get(row["split"], 0) + 1
+        if not rows:
+            why = f": {summary.failures[0].reason}" if summary.failures else ""
+            raise DataError(f"{source}: expected at least one readable study, got none of {len(summary.failures)}{why}")
+        signals.flush()
+        images.flush()
+        pl.DataFrame(rows, schema=SCHEMA).write_parquet(work.path / "studies.parquet")
+        _write_failures(summary.failures, work.path / "failed.csv")
+        work.manifest |= {"fs": rate, "pixels": pixels, "studies": len(rows), "failed": len(summary.failures)}
+    return summary
+
+
+def _read_all(entries: Iterable[Entry], rate: float, pixels: int, workers: int) -> Iterator[tuple[Entry, Study | None, str | None]]:
+    entries = iter(entries)
+    if workers <= 1:
+        for entry in entries:
+            yield entry, *_read_one((entry, rate, pixels))
+        return
+    with ProcessPoolExecutor(workers, initializer=_end_with_parent) as pool:
+        while chunk := list(islice(entries, 2048)):
+            results = pool.map(_read_one, [(entry, rate, pixels) for entry in chunk], chunksize=32)
+            for entry, result in zip(chunk, results, strict=True):
+                yield entry, *result
+
+
+def _end_with_parent() -> None:
+    """In a worker: end when the main process is killed, instead of waiting for work for ever with its locks held."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        threading.Thread(target=_exit_after, args=(parent,), daemon=True).start()
+
+
+def _exit_after(process: multiprocessing.process.BaseProcess) -> None:
+    process.join()
+    os._exit(1)
+
+
+def _read_one(job: tuple[Entry, float, int]) -> tuple[Study | None, str | None]:
+    entry, rate, pixels = job
+    try:
+        if entry.make is not None:
+            study = entry.make[0](entry.make[1])
+        elif entry.path is not None:
+            study = read_study(entry.path)
+        elif entry.images:
+            study = _read_views(entry)
+        else:
+            return None, None
+        study = replace(study, cxr=tuple(replace(view, pixels=square(view.pixels, pixels)) for view in study.cxr))
+    except DataError as error:
+        return None, str(error)
+    if study.ecg is None:
+        return study, None
+    signal, flags = standard(study.ecg, rate, SECONDS)
+    return replace(study, ecg=Ecg(signal, rate), flags=study.flags + flags), None
+
+
+def _read_views(entry: Entry) -> Study:
+    """All images of a study as one; what the first file knows of the patient stands. Views that the source names keep that name."""
+    named = entry.views or (None,) * len(entry.images)
+    studies = [read_study(path) for path in entry.images]
+    without = [path for path, study in zip(entry.images, studies, strict=True) if not study.cxr]
+    if without:
+        raise DataError(f"{without[0]}: expected a chest X-ray, got another kind of recording; leave it out of the study")
+    views = [replace(v, view=name or v.view) for name, study in zip(named, studies, strict=True) for v in study.cxr]
+    flags = tuple(dict.fromkeys(flag for study in studies for flag in study.flags))
+    return replace(studies[0], cxr=tuple(views), flags=flags)
+
+
+def _row(entry: Entry, study: Study | None, seed: int) -> dict[str, Any]:
+    """Entry first, then what the file itself knew."""
+    split = entry.split or split_of(entry.subject_id, seed)
+    if split not in SPLITS:
+        raise DataError(f"{entry.study_id}: expected a split of {', '.join(SPLITS)}, got {split!r}{did_you_mean(split, SPLITS)}")
+
+    def known(name: str) -> Any:
+        value = getattr(entry, name)
+        return getattr(study, name, None) if value is None else value
+
+    statements, observations, sections = known("statements"), known("observations"), known("sections")
+    return {
+        "study_id": entry.study_id, "subject_id": entry.subject_id, "time": known("time"), "split": split, "report": known("report"),
+        "statements": None if statements is None else [{"code": c, "likelihood": v} for c, v in statements.items()],
+        "language": known("language"), "age": known("age"), "sex": known("sex"), "site": entry.site, "device": entry.device,
+        "source": entry.path or "|".join(entry.images) or (study.source if study else ""), "flags": list(study.flags) if study else [],
+        "observations": None if observations is None else [{"code": c, "likelihood": v} for c, v in observations.items()],
+        "sections": None if sections is None else [{"name": n, "text": t} for n, t in sections.items()],
+    }  # fmt: skip
+
+
+def split_of(subject_id: str, seed: int) -> str:
+    """80 / 10 / 10 by a hash of the subject: all of a subject's studies fall together, and stay there when the archive grows."""
+    share = int.from_bytes(hashlib.sha256(f"{seed}:{subject_id}".encode()).digest()[:4], "big") / 2**32
+    return "train" if share < 0.8 else "val" if share < 0.9 else "test"
+
+
+def _write_failures(failures: Sequence[Failure], path: Path) -> None:
+    if not failures:
+        return
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["study_id", "path", "reason"])
+        writer.writerows([f.study_id, f.path, f.reason] for f in failures)
