@@ -24,7 +24,7 @@ from regen.encoders.recordings import Recordings, disturb
 from regen.encoders.text import TextTower
 from regen.encoders.training import Checkpoint, Curve, Ema, autocast, epoch_seed, make_optimizer, one_cycle, seeded, take_step
 
-_SCALE_LIMITS = (np.log(1.0), np.log(100.0))
+SCALE_LIMITS = (np.log(1.0), np.log(100.0))
 
 
 class Meeting(nn.Module):
@@ -36,7 +36,7 @@ class Meeting(nn.Module):
         self.match = nn.Sequential(nn.Linear(3 * dim, dim), nn.GELU(), nn.Linear(dim, 1))
 
     def scale(self) -> Tensor:
-        return self.log_scale.clamp(*_SCALE_LIMITS).exp()
+        return self.log_scale.clamp(*SCALE_LIMITS).exp()
 
     def match_logits(self, ecg: Tensor, text: Tensor) -> Tensor:
         """(n, dim), (n, dim) -> (n,)"""

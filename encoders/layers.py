@@ -8,15 +8,17 @@ from torch import Tensor, nn
 
 
 class Block(nn.Module):
-    """Pre-norm transformer block with stochastic depth (Huang et al. 2016).
+    """Pre-norm transformer block with stochastic depth (Huang et al. 2016) and DropKey (Li et al. 2023; MoRE).
 
-    Attention is written out on the CPU, where the fused kernel's backward is several times slower than three products.
+    drop_key: share of the keys that a query does not see, drawn anew for every query, head and step while training. Attention is written out
+    on the CPU, where the fused kernel's backward is several times slower than three products.
     """
 
-    def __init__(self, width: int, heads: int, drop_path: float = 0.0) -> None:
+    def __init__(self, width: int, heads: int, drop_path: float = 0.0, drop_key: float = 0.0) -> None:
         super().__init__()
         self.heads = heads
         self.drop_path = drop_path
+        self.drop_key = drop_key
         self.norm1 = nn.LayerNorm(width)
         self.qkv = nn.Linear(width, 3 * width)
         self.out = nn.Linear(width, width)
@@ -33,6 +35,9 @@ class Block(nn.Module):
         b, n, width = x.shape
         query, key, value = self.qkv(x).view(b, n, 3, self.heads, width // self.heads).permute(2, 0, 3, 1, 4)
         bias = None if mask is None else mask[:, None, None, :]
+        if self.training and self.drop_key:
+            seen = keys_seen((b, self.heads, n, n), self.drop_key, x.device)
+            bias = seen if bias is None else seen & bias
         if x.is_cuda:
             mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=bias)
         else:
@@ -47,6 +52,12 @@ class Block(nn.Module):
             return x
         keep = torch.rand(len(x), 1, 1, device=x.device) >= self.drop_path
         return x * (keep / (1 - self.drop_path)).to(x.dtype)
+
+
+def keys_seen(shape: tuple[int, ...], share: float, device: torch.device) -> Tensor:
+    """(..., queries, keys) bool for DropKey: False for a random share of the keys; a query always sees itself."""
+    seen = torch.rand(shape, device=device) >= share
+    return seen | torch.eye(shape[-2], shape[-1], dtype=torch.bool, device=device)
 
 
 def masked_mean(x: Tensor, mask: Tensor) -> Tensor:

@@ -59,8 +59,8 @@ class Recordings:
 
 def load_recordings(data: Prepared, rows: pl.DataFrame, scratch: Path, name: str) -> Recordings:
     """Clean and measure the recordings of `rows` into scratch/name.*, or take what a run before left there."""
-    signals = _map(scratch / f"{name}.signals", (len(rows), 12, 1000), np.float16)
-    measures = _map(scratch / f"{name}.measures", (len(rows), FEATURES), np.float32)
+    signals = memory_map(scratch / f"{name}.signals", (len(rows), 12, 1000), np.float16)
+    measures = memory_map(scratch / f"{name}.measures", (len(rows), FEATURES), np.float32)
     done = scratch / f"{name}.done"
     if not done.exists():
         logger.info("cleaning and measuring %d recordings (%s)", len(rows), name)
@@ -98,7 +98,8 @@ def labels_of(rows: pl.DataFrame) -> FloatArray:
     return np.sign(statement_matrix(rows))
 
 
-def _map(path: Path, shape: tuple[int, ...], dtype: type) -> npt.NDArray:
+def memory_map(path: Path, shape: tuple[int, ...], dtype: type) -> npt.NDArray:
+    """An array in a file, kept from a run before if that had the same size."""
     if 0 in shape:
         return np.zeros(shape, dtype)
     mode = "r+" if path.exists() and path.stat().st_size == int(np.prod(shape)) * np.dtype(dtype).itemsize else "w+"

@@ -80,9 +80,13 @@ def save_towers(folder: Path, ecg: EcgEncoder, head: StatementHead, text: TextTo
     save_file(compact(head), folder / "head.safetensors")
     text.save(folder / "text")
     (folder / "recipe.json").write_text(json.dumps({"recipe": recipe.model_dump(), "codes": CODES}, indent=1))
+    return fingerprint(folder)
+
+
+def fingerprint(folder: Path) -> str:
+    """A hash of every weight and of the recipe of an encoder folder that is being made."""
     parts = sorted(p for p in folder.rglob("*") if p.suffix == ".safetensors" and "scratch" not in p.parts)
-    digest = hashlib.sha256("".join(file_digest(p) for p in [*parts, folder / "recipe.json"]).encode())
-    return digest.hexdigest()
+    return hashlib.sha256("".join(file_digest(p) for p in [*parts, folder / "recipe.json"]).encode()).hexdigest()
 
 
 def load_towers(folder: str | Path, device: torch.device | str = "cpu") -> Towers:
@@ -96,11 +100,11 @@ def load_towers(folder: str | Path, device: torch.device | str = "cpu") -> Tower
     stored: dict[str, Any] = json.loads((folder / "recipe.json").read_text())
     if tuple(stored["codes"]) != CODES:
         raise ArtifactError(f"{folder}: was trained for another statement catalogue; train it again with this version of regen")
-    recipe = EncoderRecipe(**stored["recipe"])
+    recipe = EncoderRecipe(**{name: value for name, value in stored["recipe"].items() if name in EncoderRecipe.model_fields})
     ecg = EcgEncoder(recipe.ecg())
     head = StatementHead(ecg.feature_width)
-    _fill(ecg, folder / "encoder.safetensors")
-    _fill(head, folder / "head.safetensors")
+    fill(ecg, folder / "encoder.safetensors")
+    fill(head, folder / "head.safetensors")
     text = TextTower.restore(folder / "text")
     return Towers(ecg.to(device).eval(), head.to(device).eval(), text.to(device).eval(), recipe, manifest["fingerprint"])
 
@@ -114,7 +118,12 @@ def compact(module: nn.Module) -> dict[str, Tensor]:
     return out
 
 
-def _fill(module: nn.Module, path: Path) -> None:
+def fill(module: nn.Module, path: Path) -> None:
+    """Put the weights of a file into a module of the same shape.
+
+    Raises:
+        ArtifactError: other weights.
+    """
     state = load_file(path)
     try:
         module.load_state_dict({n: v.float() if v.is_floating_point() else v for n, v in state.items()})

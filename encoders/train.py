@@ -45,7 +45,7 @@ def train_encoder(
     with new_artifact(out, "encoder", recipe.model_dump(), {"data": data.digest}, force) as work:
         train = load_recordings(data, data.split("train"), work.scratch, "train")
         val = load_recordings(data, data.split("val"), work.scratch, "val")
-        _check(train, val, data_path)
+        check_coded(train, val, data_path)
 
         torch.manual_seed(recipe.seed)
         encoder = EcgEncoder(recipe.ecg()).to(device)
@@ -99,7 +99,8 @@ def _with_synthetic(train: Recordings, recipe: EncoderRecipe, scratch: Path) -> 
     )  # fmt: skip
 
 
-def _check(train: Recordings, val: Recordings, path: str | Path) -> None:
+def check_coded(train: Recordings, val: Recordings, path: str | Path) -> None:
+    """Raises DataError where a split holds fewer than two coded recordings."""
     for name, part in (("train", train), ("val", val)):
         coded = int((~np.isnan(part.labels).any(axis=1)).sum()) if len(part) else 0
         if coded < 2:

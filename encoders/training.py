@@ -90,10 +90,15 @@ def make_optimizer(modules: Mapping[str, nn.Module], weight_decay: float) -> tor
 
 def take_step(optimizer: torch.optim.AdamW, loss: Tensor, rate: float, clip: float = 1.0) -> None:
     """One update at the given learning rate, gradients clipped by norm."""
-    for group in optimizer.param_groups:
-        group["lr"] = rate
     optimizer.zero_grad(set_to_none=True)
     loss.backward()
+    clip_and_step(optimizer, rate, clip)
+
+
+def clip_and_step(optimizer: torch.optim.AdamW, rate: float, clip: float = 1.0) -> None:
+    """The same from gradients that are there already."""
+    for group in optimizer.param_groups:
+        group["lr"] = rate
     nn.utils.clip_grad_norm_([p for g in optimizer.param_groups for p in g["params"]], clip)
     optimizer.step()
 

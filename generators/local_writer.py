@@ -67,8 +67,8 @@ class LocalWriter:
         self.fast = FastLlama.of(self.model)
 
     @classmethod
-    def open(cls, folder: str | Path, index: CaseIndex, device: torch.device | str = "cpu") -> LocalWriter:
-        """Read and check a generator folder.
+    def open(cls, folder: str | Path, index: CaseIndex, device: torch.device | str = "cpu", adapter: bool = True) -> LocalWriter:
+        """Read and check a generator folder. adapter: False leaves the LoRA out, to see what the base writes from the same soft prompts.
 
         Raises:
             ArtifactError: not a generator, damaged, or made for another encoder than the index.
@@ -82,7 +82,7 @@ class LocalWriter:
         recipe = WriterRecipe(**stored["recipe"])
         base, tokenizer = load_base(folder / "base" if (folder / "base").is_dir() else recipe.base, device)
         with quiet():
-            model = PeftModel.from_pretrained(base, str(folder / "adapter")).merge_and_unload()
+            model = PeftModel.from_pretrained(base, str(folder / "adapter")).merge_and_unload() if adapter else base
         soft = SoftPrompt(stored["encoder_width"], stored["report_dim"], stored["model_width"], recipe, stored["scale"])
         soft.load_state_dict({name: value.float() for name, value in load_file(folder / "soft.safetensors").items()})
         fast = has_fast_bf16(torch.device(device))
