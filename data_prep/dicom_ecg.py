@@ -4,12 +4,12 @@ beat stored beside the rhythm (as most carts do) is left alone.
 
 from __future__ import annotations
 
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from regen.data_prep.dicom_file import age_of, brief, open_dicom, time_of
 from regen.data_prep.leads import MILLIVOLTS, lead_of
 from regen.data_prep.recording import sex_of, study_of
 from regen.errors import DataError
@@ -22,24 +22,18 @@ def read_dicom_ecg(path: str | Path) -> Study:
     Raises:
         DataError: not DICOM, no waveform (an image, say), a truncated waveform, unknown units, a rate outside 100 to 1000 Hz.
     """
-    import pydicom
-    from pydicom.errors import InvalidDicomError
-
     path = Path(path)
-    try:
-        dataset: Any = pydicom.dcmread(path)
-    except FileNotFoundError as error:
-        raise DataError(f"{path}: no such file; check the path") from error
-    except InvalidDicomError as error:
-        raise DataError(f"{path}: expected a DICOM file, got something else (no DICM mark); export the ECG as DICOM or WFDB") from error
-    except Exception as error:  # pydicom lets many kinds through on damaged files
-        raise DataError(f"{path}: expected a DICOM file, could not parse it ({_brief(error)}); export it again") from error
+    return ecg_of(open_dicom(path), path)
+
+
+def ecg_of(dataset: Any, path: Path) -> Study:
+    """The same for a file that is open already."""
     try:
         return _study(dataset, path)
     except DataError:
         raise
-    except Exception as error:  # and decodes values only when they are asked for
-        raise DataError(f"{path}: the waveform does not decode ({_brief(error)}); the file may be cut: export it again") from error
+    except Exception as error:  # pydicom decodes values only when they are asked for
+        raise DataError(f"{path}: the waveform does not decode ({brief(error)}); the file may be cut: export it again") from error
 
 
 def _study(dataset: Any, path: Path) -> Study:
@@ -56,16 +50,10 @@ def _study(dataset: Any, path: Path) -> Study:
         path,
         study_id=path.stem,
         subject_id=str(dataset.get("PatientID") or "") or None,
-        time=_time(dataset),
-        age=_age(str(dataset.get("PatientAge") or "")),
+        time=time_of(dataset),
+        age=age_of(dataset),
         sex=sex_of(str(dataset.get("PatientSex") or "")),
     )
-
-
-def _brief(error: Exception) -> str:
-    """An exception in one line: pydicom quotes whole elements."""
-    text = " ".join(f"{type(error).__name__}: {error}".split())
-    return text if len(text) <= 200 else f"{text[:200]} ..."
 
 
 def _recording(dataset: Any, path: Path) -> tuple[int, list[str]]:
@@ -105,21 +93,3 @@ def _millivolts(dataset: Any, index: int, path: Path) -> FloatArray:
             raise DataError(f"{path}: expected volts for lead {name} ({', '.join(MILLIVOLTS)}), got {unit!r}; export it again")
         signal[row] *= MILLIVOLTS[unit.lower()]
     return signal
-
-
-def _time(dataset: Any) -> datetime | None:
-    stamp = str(dataset.get("AcquisitionDateTime") or "") or f"{dataset.get('StudyDate', '')}{dataset.get('StudyTime', '')}"
-    for form, length in (("%Y%m%d%H%M%S", 14), ("%Y%m%d%H%M", 12), ("%Y%m%d", 8)):
-        try:
-            return datetime.strptime(stamp[:length], form)
-        except ValueError:
-            continue
-    return None
-
-
-def _age(text: str) -> float | None:
-    """DICOM age strings: 042Y, 006M, 012W, 030D."""
-    per_year = {"Y": 1.0, "M": 12.0, "W": 52.18, "D": 365.25}
-    if len(text) == 4 and text[:3].isdecimal() and text[3] in per_year:
-        return int(text[:3]) / per_year[text[3]]
-    return None

@@ -11,14 +11,10 @@ from __future__ import annotations
 
 import csv
 import hashlib
-import multiprocessing
-import os
-import threading
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -27,10 +23,11 @@ import polars as pl
 from regen.artifact import new_artifact
 from regen.data_prep.clean import standard
 from regen.data_prep.image_store import ImageWriter, square
+from regen.data_prep.killable import Lost, run_each
 from regen.data_prep.prepared import SCHEMA, SECONDS, SPLITS
 from regen.data_prep.readers import read_study
 from regen.data_prep.signal_store import SignalWriter
-from regen.errors import DataError, did_you_mean
+from regen.errors import DataError, RegenError, did_you_mean
 from regen.study import Ecg, Study
 
 
@@ -60,6 +57,8 @@ class Entry:
     sex: str | None = None
     site: str | None = None
     device: str | None = None
+    broken: str | None = None
+    """Why the source itself gives the study up: it is listed with this line, and none of its files is opened."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,32 +129,30 @@ def write(
 
 
 def _read_all(entries: Iterable[Entry], rate: float, pixels: int, workers: int) -> Iterator[tuple[Entry, Study | None, str | None]]:
-    entries = iter(entries)
-    if workers <= 1:
+    if workers < 1:
         for entry in entries:
             yield entry, *_read_one((entry, rate, pixels))
         return
-    with ProcessPoolExecutor(workers, initializer=_end_with_parent) as pool:
-        while chunk := list(islice(entries, 2048)):
-            results = pool.map(_read_one, [(entry, rate, pixels) for entry in chunk], chunksize=32)
-            for entry, result in zip(chunk, results, strict=True):
-                yield entry, *result
+    sent: deque[Entry] = deque()
 
+    def jobs() -> Iterator[tuple[Entry, float, int]]:
+        for entry in entries:
+            sent.append(entry)
+            yield entry, rate, pixels
 
-def _end_with_parent() -> None:
-    """In a worker: end when the main process is killed, instead of waiting for work for ever with its locks held."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        threading.Thread(target=_exit_after, args=(parent,), daemon=True).start()
-
-
-def _exit_after(process: multiprocessing.process.BaseProcess) -> None:
-    process.join()
-    os._exit(1)
+    for result in run_each(_read_one, jobs(), workers, chunk=32):
+        entry = sent.popleft()
+        if isinstance(result, Lost):
+            where = entry.path or "|".join(entry.images) or entry.study_id
+            yield entry, None, f"{where}: {result.reason}"
+        else:
+            yield entry, *result
 
 
 def _read_one(job: tuple[Entry, float, int]) -> tuple[Study | None, str | None]:
     entry, rate, pixels = job
+    if entry.broken is not None:
+        return None, entry.broken
     try:
         if entry.make is not None:
             study = entry.make[0](entry.make[1])
@@ -166,7 +163,7 @@ def _read_one(job: tuple[Entry, float, int]) -> tuple[Study | None, str | None]:
         else:
             return None, None
         study = replace(study, cxr=tuple(replace(view, pixels=square(view.pixels, pixels)) for view in study.cxr))
-    except DataError as error:
+    except RegenError as error:
         return None, str(error)
     if study.ecg is None:
         return study, None

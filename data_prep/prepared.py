@@ -80,9 +80,16 @@ class Prepared:
         """Signals of the given rows: yields (positions in `rows`, (n, 12, time) mV at self.fs), shard by shard."""
         yield from read_rows(self.path / "ecg", rows["ecg_row"].to_numpy().astype(np.int64), batch)
 
-    def images(self, rows: pl.DataFrame, batch: int = 256) -> Iterator[tuple[npt.NDArray[np.int64], Bytes]]:
-        """First views of the given rows, which all have one: yields (positions in `rows`, (n, pixels, pixels) uint8), shard by shard."""
-        yield from read_images(self.path / "cxr", rows["cxr_rows"].list.first().to_numpy().astype(np.int64), self.pixels, batch)
+    def images(self, rows: pl.DataFrame, batch: int = 256, every: bool = False) -> Iterator[tuple[npt.NDArray[np.int64], Bytes]]:
+        """First views of the given rows, or every view: yields (positions in `rows`, (n, pixels, pixels) uint8), shard by shard.
+
+        All rows have a chest X-ray. With every, a position comes as often as its study has views.
+        """
+        views = rows.select("cxr_rows").with_row_index("at")
+        views = views.explode("cxr_rows") if every else views.with_columns(pl.col("cxr_rows").list.first())
+        at = views["at"].to_numpy().astype(np.int64)
+        for positions, block in read_images(self.path / "cxr", views["cxr_rows"].to_numpy().astype(np.int64), self.pixels, batch):
+            yield at[positions], block
 
     def load(self, rows: pl.DataFrame) -> FloatArray:
         """All signals of the given rows at once: (n, 12, time) float32 millivolts."""

@@ -5,33 +5,65 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
-from regen.data_prep.dicom_ecg import read_dicom_ecg
+from regen.data_prep.dicom_cxr import cxr_of
+from regen.data_prep.dicom_ecg import ecg_of
+from regen.data_prep.dicom_file import holds_waveform, is_ecg, kind_of, open_dicom
+from regen.data_prep.picture import read_picture
 from regen.data_prep.wfdb_reader import read_wfdb
 from regen.errors import DataError
 from regen.study import Study
 
-Reader = Callable[[Path], Study]
-READERS: dict[str, Reader] = {".hea": read_wfdb, ".dcm": read_dicom_ecg}
+Reader = Callable[[Path, bool], Study]
 
 
-def read_study(path: str | Path) -> Study:
+def read_dicom(path: str | Path, force: bool = False) -> Study:
+    """A DICOM file, as an ECG where it holds a waveform, else as a chest X-ray.
+
+    Raises:
+        DataError: neither of the two (force: only where it has no image that can be read), or whatever the reader finds wrong.
+    """
+    path = Path(path)
+    dataset = open_dicom(path)
+    return ecg_of(dataset, path) if holds_waveform(dataset) else cxr_of(dataset, path, force)
+
+
+READERS: dict[str, Reader] = {
+    ".hea": lambda path, _: read_wfdb(path),
+    ".dcm": read_dicom,
+    ".png": read_picture,
+    ".jpg": read_picture,
+    ".jpeg": read_picture,
+}
+
+
+def read_study(path: str | Path, force: bool = False) -> Study:
     """Open one file with the reader of its suffix; a DICOM file without one (or named by its UID) is known by its mark.
+
+    force: read images that do not look like a chest X-ray, with a flag 'forced:...'.
 
     Raises:
         DataError: no such file, no reader for it, or whatever the reader finds wrong.
+        MissingExtraError: a DICOM image whose decoder is not installed.
     """
     path = Path(path)
     reader = READERS.get(path.suffix.lower())
     if reader is None and path.with_name(path.name + ".hea").exists():
-        reader = read_wfdb
+        reader = READERS[".hea"]
     if reader is None and path.suffix.lower() in {".dat", ".mat"} and path.with_suffix(".hea").exists():
         raise DataError(f"{path}: expected the record's header, got its signal file; give {path.with_suffix('.hea').name}")
     if reader is None and _has_dicom_mark(path):
-        reader = read_dicom_ecg
+        reader = read_dicom
     if reader is None:
         state = "a file of another kind" if path.exists() else "no such file"
-        raise DataError(f"{path}: expected an ECG ({', '.join(sorted(READERS))}), got {state}; convert it to WFDB or DICOM")
-    return reader(path)
+        raise DataError(f"{path}: expected an ECG or a chest X-ray ({', '.join(sorted(READERS))}), got {state}; convert it to WFDB, DICOM or PNG")
+    return reader(path, force)
+
+
+def is_image(path: Path) -> bool:
+    """A file for an image decoder: pictures, and DICOM files that do not say they are waveforms. Reads a few hundred bytes at most."""
+    if READERS.get(path.suffix.lower()) is read_picture:
+        return True
+    return (path.suffix.lower() == ".dcm" or _has_dicom_mark(path)) and not is_ecg(path)
 
 
 def find_files(paths: Iterable[str | Path]) -> Iterator[Path]:
@@ -46,16 +78,10 @@ def find_files(paths: Iterable[str | Path]) -> Iterator[Path]:
             continue
         inside = sorted(p for p in given.rglob("*") if p.is_file() and (p.suffix.lower() in READERS or _has_dicom_mark(p)))
         if not inside:
-            raise DataError(f"{given}: expected ECG files below this folder ({', '.join(sorted(READERS))}), found none")
+            raise DataError(f"{given}: expected ECG files below this folder, or chest X-rays ({', '.join(sorted(READERS))}), found none")
         yield from inside
 
 
 def _has_dicom_mark(path: Path) -> bool:
     """Names like 1.2.840.113619 have a 'suffix' of digits."""
-    if path.suffix.strip(".0123456789") or not path.is_file():
-        return False
-    try:
-        with path.open("rb") as file:
-            return file.read(132)[128:] == b"DICM"
-    except OSError:
-        return False
+    return not path.suffix.strip(".0123456789") and path.is_file() and kind_of(path) == "DICOM"

@@ -7,7 +7,6 @@ tokens = trunk(images)                             (b, s, s) in [0, 1] -> (b, n,
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
-from itertools import pairwise
 from typing import Any
 
 import torch
@@ -128,13 +127,14 @@ class Trunk(nn.Module):
 
 
 class SmallTrunk(nn.Module):
-    """Four strided convolutions to patches of 16 pixels, then transformer blocks. Normalised by group: a batch may hold one image."""
+    """Strided convolutions to patches of 16 pixels, then transformer blocks. Normalised by group: a batch may hold one image."""
 
     def __init__(self, size: int, width: int, depth: int, heads: int, drop_path: float) -> None:
         super().__init__()
         self.grad_checkpointing = False
-        channels = (1, 32, 64, 128, width)
-        self.stem = nn.Sequential(*(layer for a, b in pairwise(channels) for layer in _down(a, b)))
+        self.stem = nn.Sequential(
+            *_convolved(1, 48, 7, 4), *_convolved(48, 96, 3, 2), *_convolved(96, 96, 3, 1), nn.Conv2d(96, width, 3, 2, 1)
+        )  # fmt: skip
         side = -(-size // 16)
         self.position = nn.Parameter(torch.randn(side * side, width) * 0.02)
         paths = torch.linspace(0, drop_path, depth).tolist()
@@ -154,12 +154,8 @@ class SmallTrunk(nn.Module):
         return self.last(x)
 
 
-def _down(inside: int, outside: int) -> tuple[nn.Module, ...]:
-    groups = max(1, outside // 16)
-    return (
-        nn.Conv2d(inside, outside, 3, 2, 1, bias=False), nn.GroupNorm(groups, outside), nn.ReLU(inplace=True),
-        nn.Conv2d(outside, outside, 3, 1, 1, groups=groups, bias=False), nn.GroupNorm(groups, outside), nn.ReLU(inplace=True),
-    )  # fmt: skip
+def _convolved(inside: int, outside: int, taps: int, stride: int) -> tuple[nn.Module, ...]:
+    return nn.Conv2d(inside, outside, taps, stride, taps // 2, bias=False), nn.GroupNorm(outside // 16, outside), nn.ReLU(inplace=True)
 
 
 def _as_tokens(out: Tensor, special: int, channels: int | None) -> Tensor:

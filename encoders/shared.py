@@ -126,11 +126,10 @@ def forward(joint: Joint, units: Rows, recipe: SharedRecipe, device: torch.devic
             seen = joint.cxr.features(joint.cxr.tokens(images.to(device)))
             out["observations"] = joint.cxr.observations(F.dropout(seen, recipe.dropout)).float()
         out["cxr"] = joint.cxr.embed(seen)
-    if texts["ecg"] or texts["cxr"]:
-        with autocast(device):
-            read = joint.text(texts["ecg"] + texts["cxr"])
-        parts = {"ecg_text": read[: len(texts["ecg"])], "cxr_text": read[len(texts["ecg"]) :]}
-        out |= {name: part for name, part in parts.items() if len(part)}
+    for name, told in texts.items():
+        if told:
+            with autocast(device):
+                out[f"{name}_text"] = joint.text(told)
     return out
 
 

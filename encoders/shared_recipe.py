@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Literal
 
 from pydantic import Field, model_validator
 
+from regen.config import load, read_yaml
 from regen.encoders.recipe import EncoderRecipe
 
 
@@ -42,3 +45,13 @@ class SharedRecipe(EncoderRecipe):
         if self.start and not self.ecg_tower:
             raise ValueError("start: goes on from an ECG encoder; set ecg_tower=true")
         return self
+
+
+def load_encoder_recipe(path: str | Path, overrides: Sequence[str] = ()) -> EncoderRecipe:
+    """A SharedRecipe where the YAML or an override says `cxr`, else an EncoderRecipe of ECGs alone.
+
+    Raises:
+        ConfigError: everything that is wrong with it.
+    """
+    shared = "cxr" in read_yaml(path) or any(change.partition("=")[0].strip() == "cxr" for change in overrides)
+    return load(SharedRecipe if shared else EncoderRecipe, path, overrides)

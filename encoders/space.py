@@ -3,7 +3,7 @@
     space = load_space("encoder")
     space.modalities                                   ("cxr", "ecg", "text")
     space.encode_images(images)                        (n, dim), and the observations' probabilities (n, 14)
-    space.encode_texts(["right pleural effusion"])     (n, dim)
+    space.text.encode(["right pleural effusion"])      (n, dim)
 
 encoder/                                               an ECG encoder's folder (regen.encoders.store), and for X-rays
   cxr.safetensors  text/  recipe.json  curves.png  manifest.json
@@ -84,13 +84,6 @@ class Space:
         if isinstance(images, np.ndarray) and images.dtype == np.uint8:
             return torch.from_numpy(images.astype(np.float32) / 255).to(self.device)
         return torch.from_numpy(np.stack([square(np.asarray(image, np.float32), self.side) for image in images])).to(self.device)
-
-    @torch.no_grad()
-    def encode_texts(self, texts: Sequence[str], batch: int = 256) -> FloatArray:
-        """(n, dim) unit vectors, float32."""
-        if not texts:
-            return np.zeros((0, self.text.dim), np.float32)
-        return np.concatenate([self.text(texts[i : i + batch]).cpu().numpy() for i in range(0, len(texts), batch)])
 
 
 def save_space(

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -20,6 +21,7 @@ from torch import Tensor, nn
 from regen.encoders.hub import load_pretrained, quiet
 from regen.encoders.layers import masked_mean
 from regen.errors import ConfigError
+from regen.study import FloatArray
 
 
 class TextTower(nn.Module):
@@ -83,6 +85,12 @@ class TextTower(nn.Module):
         """(b, dim) unit vectors, float32."""
         states, mask = self.tokens(texts)
         return F.normalize(self.project(masked_mean(states, mask)).float(), dim=1)
+
+    @torch.no_grad()
+    def encode(self, texts: Sequence[str], batch: int = 256) -> FloatArray:
+        """Any number of texts, batch by batch: (n, dim) unit vectors, float32."""
+        made = [self(texts[i : i + batch]).cpu().numpy() for i in range(0, len(texts), batch)]
+        return np.concatenate(made) if made else np.zeros((0, self.dim), np.float32)
 
     def save(self, folder: Path) -> None:
         """Model (LoRA merged, for good), tokenizer and projection into a folder; safetensors throughout."""

@@ -24,6 +24,7 @@ from regen.data_prep.labeler import statements_in
 from regen.data_prep.statements import CODES
 from regen.encoders.recordings import labels_of
 from regen.errors import DataError
+from regen.eval.bootstrap import Values
 from regen.eval.set_metrics import Sets
 from regen.study import FloatArray
 
@@ -106,6 +107,8 @@ class Predictions:
     probabilities: FloatArray | None = None
     missing: int = 0
     declared: Sets | None = None
+    sentences: Values | None = None
+    """(n, 2): how many sentences of each draft are supported, and how many it has; None where the drafts do not say."""
 
     @classmethod
     def from_reports(cls, name: str, reports: Sequence[str], probabilities: FloatArray | None = None) -> Predictions:
@@ -144,7 +147,15 @@ class Predictions:
                     declared[i, _COLUMN[code]] = True
         given = any(row.get("findings") for row in rows)
         said = given or any("declared" in row for row in rows)
-        return cls(name, reports, read_sets(reports), probabilities if given else None, known.count(False), declared if said else None)
+        kept = [row.get("sentences") for row in rows]
+        sentences = np.array([_supported(each) for each in kept]) if any(kept) else None
+        return cls(name, reports, read_sets(reports), probabilities if given else None, known.count(False), declared if said else None, sentences)
+
+
+def _supported(sentences: Any) -> tuple[float, float]:
+    """(supported, all) of a draft's sentences; whatever is no sentence with a status counts as one that nothing supports."""
+    items = sentences if isinstance(sentences, list) else []
+    return float(sum(isinstance(s, dict) and s.get("status") == "supported" for s in items)), float(len(items))
 
 
 def _check_findings(name: str, row: Mapping[str, Any]) -> None:

@@ -21,10 +21,11 @@ import polars as pl
 
 from regen.errors import DataError, did_you_mean
 from regen.eval import set_metrics, text_metrics
-from regen.eval.averages import mean
+from regen.eval.averages import mean, share
 from regen.eval.blocks import INTERVAL, named, plain_differences, plain_rows
 from regen.eval.bootstrap import DRAWS, Resamples, Sampled, Statistic, Values, bootstrap
 from regen.eval.cider import cider
+from regen.eval.detail_errors import DetailErrors, detail_errors
 from regen.eval.predictions import Predictions, References
 from regen.eval.set_metrics import frequent
 from regen.eval.strata import strata
@@ -35,9 +36,12 @@ COLUMNS: dict[str, str] = {
     "declared_f1": "micro-F1 of declared findings", "superclass_auc": "superclass AUC", "statement_auc": "statement AUC",
     "bleu_1": "BLEU-1", "bleu_2": "BLEU-2", "bleu_3": "BLEU-3", "bleu_4": "BLEU-4", "rouge_1": "ROUGE-1", "rouge_2": "ROUGE-2", "rouge_l": "ROUGE-L",
     "meteor": "METEOR", "cider": "CIDEr-D / 10",
+    "side_errors": "wrong side", "grade_errors": "wrong grade", "comparison_errors": "comparison without a prior", "number_errors": "wrong number",
+    "supported": "supported sentences",
     "copies": "exact copies of training reports", "constant": "most common draft",
 }  # fmt: skip
-"""Key -> heading. All are shares, printed in percent; the two AUC columns are empty for a system that gives no probabilities."""
+"""Key -> heading. All are shares, printed in percent; the two AUC columns are empty for a system that gives no probabilities,
+`supported` for one whose drafts do not say what supports their sentences. Errors are shares of what both texts speak of (eval.detail_errors)."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -137,23 +141,27 @@ def _check(references: References, predictions: Sequence[Predictions]) -> None:
 def _part(p: Predictions, rows: npt.NDArray[np.int64]) -> Predictions:
     probabilities = None if p.probabilities is None else p.probabilities[rows]
     declared = None if p.declared is None else p.declared[rows]
-    return replace(p, reports=[p.reports[i] for i in rows], statements=p.statements[rows], probabilities=probabilities, declared=declared)
+    sentences = None if p.sentences is None else p.sentences[rows]
+    return replace(
+        p, reports=[p.reports[i] for i in rows], statements=p.statements[rows], probabilities=probabilities, declared=declared, sentences=sentences
+    )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Texts:
-    """What is counted once for all blocks: overlap with the references, CIDEr-D, and which drafts are copies; (n,) each."""
+    """What is counted once for all blocks: overlap with the references, CIDEr-D, wrong details, and which drafts are copies; (n,) each."""
 
     overlap: TextScores
     rarities: Values
+    details: DetailErrors
     copied: Values
 
     @classmethod
     def of(cls, drafts: Sequence[str], references: Sequence[str], known: set[str]) -> Texts:
-        return cls(text_scores(drafts, references), cider(drafts, references), copies(drafts, known))
+        return cls(text_scores(drafts, references), cider(drafts, references), detail_errors(drafts, references), copies(drafts, known))
 
     def take(self, rows: npt.NDArray[np.int64]) -> Texts:
-        return Texts(self.overlap.take(rows), self.rarities[rows], self.copied[rows])
+        return Texts(self.overlap.take(rows), self.rarities[rows], self.details.take(rows), self.copied[rows])
 
 
 def _score(references: References, p: Predictions, read: Texts, resamples: Resamples) -> dict[str, Sampled]:
@@ -176,7 +184,20 @@ def _score(references: References, p: Predictions, read: Texts, resamples: Resam
         "rouge_l": partial(mean, texts.rouge_l),
         "meteor": partial(mean, texts.meteor),
         "cider": partial(mean, read.rarities / 10),
+    } | _details(read.details)
+    if p.sentences is not None:
+        made["supported"] = partial(share, p.sentences[:, 0], p.sentences[:, 1])
+    made |= {
         "copies": partial(mean, read.copied),
         "constant": partial(mean, most_common(p.reports)),
     }
     return {column: bootstrap(statistic, resamples) for column, statistic in made.items()}
+
+
+def _details(errors: DetailErrors) -> dict[str, Statistic]:
+    """Wrong sides, grades, comparisons and numbers as shares of those that can be judged; a reference without text judges none."""
+    pairs = {
+        "side_errors": (errors.laterality, errors.sides), "grade_errors": (errors.severity, errors.grades),
+        "comparison_errors": (errors.comparison, errors.sentences), "number_errors": (errors.number, errors.numbers),
+    }  # fmt: skip
+    return {name: partial(share, np.nan_to_num(wrong), np.nan_to_num(judged)) for name, (wrong, judged) in pairs.items()}

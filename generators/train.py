@@ -32,6 +32,7 @@ from regen.generators.local_writer import LocalWriter
 from regen.generators.plan import Plan
 from regen.generators.recipe import WriterRecipe
 from regen.generators.soft_prompt import SoftPrompt
+from regen.index.archive import Archive
 from regen.index.case_index import Asker, CaseIndex
 from regen.study import FloatArray
 
@@ -59,7 +60,7 @@ def train_writer(
         DataError: no coded recordings with reports in train or val.
         ArtifactError: `out` exists without force, an input is damaged, or the index belongs to another encoder.
     """
-    data, towers, index = Prepared.open(data_path), load_towers(encoder_path, device), CaseIndex.open(index_path)
+    data, towers, index = Prepared.open(data_path), load_towers(encoder_path, device), Archive.open(index_path).part("ecg")
     require_partner(str(index_path), index.fingerprint, towers.fingerprint, "regen index build")
     inputs = {"data": data.digest, "encoder": towers.fingerprint}
     with new_artifact(out, "writer", recipe.model_dump(), inputs, force) as work:

@@ -9,38 +9,74 @@ import polars as pl
 import torch
 
 from regen.artifact import new_artifact
+from regen.data_prep.image_store import ImageWriter, square
 from regen.data_prep.prepared import Prepared
 from regen.encoders.recordings import load_recordings
-from regen.encoders.store import Towers, load_towers
+from regen.encoders.space import Space, load_space
 from regen.errors import DataError
-from regen.index.case_index import CaseIndex
+from regen.index.archive import THUMB, Archive, Vectors
 from regen.index.cases import cases_from
 from regen.study import FloatArray
 
 
 def build_index(
-    data_path: str | Path, encoder_path: str | Path, out: str | Path, device: torch.device | str = "cpu", split: str = "train", force: bool = False
-) -> None:
-    """Encode every reported recording of one split and write the index folder.
+    data_path: str | Path, encoder_path: str | Path, out: str | Path, device: torch.device | str = "cpu", split: str = "train",
+    force: bool = False, thumbnails: bool = True,
+) -> None:  # fmt: skip
+    """Encode every recording with a report and every chest X-ray with a report or labels of one split, and write the index folder.
+
+    thumbnails: keep a small copy of every image, to be shown beside a query.
 
     Raises:
-        DataError: the split holds no recording with a report.
+        DataError: the split holds nothing that the encoder reads and somebody reported.
         ArtifactError: `out` exists without force, or an input is damaged.
     """
     data = Prepared.open(data_path)
-    towers = load_towers(encoder_path, device)
-    rows = data.split(split).filter(pl.col("report").is_not_null())
+    space = load_space(encoder_path, device)
+    rows = _cases(data, space, split)
     if not len(rows):
-        raise DataError(f"{data_path}: expected recordings with reports in the {split} split, got none; prepare with reports")
-    with new_artifact(out, "index", {"split": split}, {"data": data.digest, "encoder": towers.fingerprint}, force) as work:
-        recordings = load_recordings(data, rows, work.scratch, split)
-        vectors, _, _ = towers.encode(np.asarray(recordings.signals), np.asarray(recordings.measures))
-        index = CaseIndex(cases_from(data, rows), vectors, encode_reports(towers, recordings.reports), towers.fingerprint, "torch")
-        index.save(work.path)
-        work.manifest |= {"fingerprint": towers.fingerprint, "cases": len(index)}
+        raise DataError(
+            f"{data_path}: expected studies in the {split} split with a report and a modality of {' or '.join(space.modalities[:-1])}, got none; "
+            "prepare with reports"
+        )
+    with new_artifact(out, "index", {"split": split}, {"data": data.digest, "encoder": space.fingerprint}, force) as work:
+        found = {}
+        ecg = np.flatnonzero(rows["ecg_row"].is_not_null().to_numpy())
+        if space.ecg is not None and len(ecg):
+            recordings = load_recordings(data, rows[ecg.tolist()], work.scratch, split)
+            vectors, _, _ = space.ecg.encode(np.asarray(recordings.signals), np.asarray(recordings.measures))
+            found["ecg"] = Vectors(ecg, vectors)
+        cxr = np.flatnonzero(rows["cxr_rows"].is_not_null().to_numpy())
+        if space.cxr is not None and len(cxr):
+            found["cxr"] = Vectors(cxr, encode_views(data, rows[cxr.tolist()], space))
+            if thumbnails:
+                _keep_thumbnails(data, rows[cxr.tolist()], work.path / "thumbs")
+        reports = space.text.encode(rows["report"].fill_null("").to_list())
+        archive = Archive(cases_from(data, rows), found, reports, space.fingerprint, "torch")
+        archive.save(work.path)
+        work.manifest |= {"fingerprint": space.fingerprint, "cases": len(rows)}
 
 
-@torch.no_grad()
-def encode_reports(towers: Towers, reports: list[str], batch: int = 256) -> FloatArray:
-    """(n, dim) unit vectors of report texts, float32."""
-    return np.concatenate([towers.text(reports[i : i + batch]).cpu().numpy() for i in range(0, len(reports), batch)])
+def _cases(data: Prepared, space: Space, split: str) -> pl.DataFrame:
+    """Rows of the split that the space reads and of which something is known."""
+    reported = pl.col("report").is_not_null()
+    ecg = pl.col("ecg_row").is_not_null() & reported if space.ecg is not None else pl.lit(False)
+    cxr = pl.col("cxr_rows").is_not_null() & (reported | pl.col("observations").is_not_null()) if space.cxr is not None else pl.lit(False)
+    return data.studies.filter(pl.col("split") == split, ecg | cxr)
+
+
+def encode_views(data: Prepared, rows: pl.DataFrame, space: Space) -> FloatArray:
+    """(n, dim): the mean of each study's views, of unit length. Every row has a chest X-ray."""
+    total = np.zeros((len(rows), space.image_tower().dim), np.float32)
+    for positions, images in data.images(rows, every=True):
+        np.add.at(total, positions, space.encode_images(images)[0])
+    return total / np.linalg.norm(total, axis=1, keepdims=True).clip(1e-6)
+
+
+def _keep_thumbnails(data: Prepared, rows: pl.DataFrame, folder: Path) -> None:
+    """First views, numbered as the rows, which are in stored order."""
+    writer = ImageWriter(folder, THUMB)
+    for _, images in data.images(rows):
+        for image in images:
+            writer.add(square(image.astype(np.float32) / 255, THUMB))
+    writer.flush()

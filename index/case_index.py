@@ -1,10 +1,7 @@
 """The index: unit vectors, the cases behind them, and who may see which.
 
-    index = CaseIndex.open("index")
+    index = Archive.open("index").part("ecg")          regen.index.archive reads and writes the folder
     ids, scores = index.search(queries, k=5, askers=[Asker(study_id="00001", subject_id="15709")])
-
-    index/
-      cases.parquet   vectors.safetensors (ecg, report)   manifest.json (fingerprint of the encoder)
 
 An index is a snapshot and never changes: `add` and `remove` return another one, so that whoever searches the old one is not disturbed.
 By default a query never sees its own study, its own subject, or a case dated after it.
@@ -16,18 +13,16 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
-from pathlib import Path, PurePath
+from pathlib import PurePath
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
-from safetensors.numpy import load_file, save_file
 
-from regen.artifact import load_manifest
 from regen.data_prep.wording import pairs
 from regen.encoders.recordings import statement_matrix
-from regen.errors import ArtifactError, DataError
+from regen.errors import DataError
 from regen.index.backends import Ids, make_backend
 from regen.index.cases import check_cases, hits_from
 from regen.study import FloatArray, Hit, Study
@@ -173,29 +168,6 @@ class CaseIndex:
             raise DataError(f"remove: expected study ids of the index, got {', '.join(unknown[:5])}")
         keep = np.flatnonzero(~self.cases["study_id"].is_in(list(gone)).to_numpy())
         return CaseIndex(self.cases[keep.tolist()], self.vectors[keep], self.report_vectors[keep], self.fingerprint, *self._options)
-
-    def save(self, folder: Path) -> None:
-        """Write the two files into a folder that is being made (regen.artifact.new_artifact)."""
-        self.cases.write_parquet(folder / "cases.parquet")
-        half: dict[str, npt.NDArray] = {"ecg": self.vectors, "report": self.report_vectors.astype(np.float16)}
-        save_file(half, folder / "vectors.safetensors")
-
-    @classmethod
-    def open(cls, folder: str | Path, backend: str = "auto", gpu: bool = False) -> CaseIndex:
-        """Read and check an index folder.
-
-        Raises:
-            ArtifactError: not an index, damaged, or cases and vectors of different number.
-        """
-        folder = Path(folder)
-        manifest = load_manifest(folder, "index")
-        stored = load_file(folder / "vectors.safetensors")
-        reports = stored["report"].astype(np.float32)
-        reports /= np.linalg.norm(reports, axis=1, keepdims=True).clip(1e-6)
-        try:
-            return cls(pl.read_parquet(folder / "cases.parquet"), stored["ecg"], reports, manifest["fingerprint"], backend, gpu)
-        except DataError as error:
-            raise ArtifactError(f"{folder}: {error}; rebuild it: regen index build") from error
 
     @cached_property
     def _rows_of_study(self) -> dict[str, list[int]]:

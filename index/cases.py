@@ -10,6 +10,7 @@ age. `time` is null where the archive shifted its dates patient by patient, beca
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import polars as pl
@@ -22,6 +23,7 @@ CASES: dict[str, Any] = {
     "study_id": pl.String, "subject_id": pl.String, "time": pl.Datetime("us"), "report": pl.String,
     "statements": pl.List(pl.Struct({"code": pl.String, "likelihood": pl.Float64})), "age_band": pl.String, "sex": pl.String,
     "language": pl.String, "source": pl.String, "record": pl.String,
+    "observations": pl.List(pl.Struct({"code": pl.String, "likelihood": pl.Float64})),
 }  # fmt: skip
 """Columns of cases.parquet."""
 RECORD = pl.col("source").str.extract(r"([^/\\]+)\.[A-Za-z]+$")
@@ -31,20 +33,32 @@ SHIFTED_DATES = frozenset({"ptb-xl", "mimic-iv-ecg"})
 
 
 def cases_from(data: Prepared, rows: pl.DataFrame) -> pl.DataFrame:
-    """Prepared rows as cases. Rows without a report cannot be evidence and are refused.
+    """Prepared rows as cases. Rows of which nothing is known cannot be evidence and are refused.
 
     Raises:
-        DataError: a row has no report.
+        DataError: a row has neither a report nor observations.
     """
-    without = rows.filter(pl.col("report").is_null())
+    without = rows.filter(pl.col("report").is_null() & pl.col("observations").is_null())
     if len(without):
         raise DataError(f"{data.path}: expected a report for every case, got none for {without['study_id'][0]}; leave such rows out")
     source = str(data.manifest["config"]["source"])
     time = pl.lit(None, pl.Datetime("us")) if source in SHIFTED_DATES else pl.col("time")
     decade = (pl.col("age").clip(0, 90) // 10 * 10).cast(pl.Int64)
     band = pl.when(decade >= 90).then(pl.lit("90+")).otherwise(pl.format("{}-{}", decade, decade + 9))
-    cases = rows.with_columns(time=time, age_band=pl.when(pl.col("age").is_null()).then(None).otherwise(band), source=pl.lit(source), record=RECORD)
+    cases = rows.with_columns(
+        time=time,
+        age_band=pl.when(pl.col("age").is_null()).then(None).otherwise(band),
+        source=pl.lit(source),
+        record=RECORD,
+        report=pl.col("report").fill_null(""),
+    )
     return cases.select([pl.col(name).cast(kind) for name, kind in CASES.items()])
+
+
+def read_cases(path: Path) -> pl.DataFrame:
+    """cases.parquet; an archive that was built before a column existed knows nothing of it."""
+    cases = pl.read_parquet(path)
+    return cases.with_columns(pl.lit(None, kind).alias(name) for name, kind in CASES.items() if name not in cases.columns)
 
 
 def check_cases(cases: pl.DataFrame) -> None:
@@ -74,6 +88,7 @@ def hits_from(
         Hit(
             study_id=row["study_id"], score=score, report=row["report"], subject_id=row["subject_id"], rank=rank if ranked else 0, allowed=why,
             statements={s["code"]: s["likelihood"] for s in row["statements"] or ()}, language=row["language"],
+            observations={s["code"]: s["likelihood"] for s in row["observations"] or ()},
         )
         for rank, (row, score) in enumerate(((cases[i], score) for i, score in kept), start=1)
     ]  # fmt: skip

@@ -7,43 +7,72 @@ import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import TextIO
 
 import polars as pl
 
 from regen.artifact import check_free_file
+from regen.data_prep.image_store import square
+from regen.data_prep.killable import Lost, run_each
 from regen.data_prep.prepare import Failure
 from regen.data_prep.prepared import Prepared, study_from
-from regen.data_prep.readers import find_files, read_study
-from regen.errors import DataError
+from regen.data_prep.readers import find_files, is_image, read_study
+from regen.errors import RegenError
 from regen.study import Draft, Study
 
 
 @dataclass(slots=True)
 class FileStudies:
-    """Iterates the studies of files and folders; `failures` fills up while it runs."""
+    """Iterates the studies of files and folders; `failures` fills up while it runs. Images are decoded in a process that can be killed."""
 
     paths: list[Path]
     failures: list[Failure]
+    force: bool = False
+    """Read images that do not look like a chest X-ray too (regen.data_prep.readers.read_study)."""
+    pixels: int | None = None
+    """Side of the square that images are scaled to where they are decoded; None keeps them as large as they are."""
 
     @classmethod
-    def of(cls, given: Iterable[str | Path]) -> FileStudies:
-        """Raises DataError where a folder holds no ECG."""
-        return cls(list(find_files(given)), [])
+    def of(cls, given: Iterable[str | Path], force: bool = False, pixels: int | None = None) -> FileStudies:
+        """Raises DataError where a folder holds no file that is read."""
+        return cls(list(find_files(given)), [], force, pixels)
 
     def __iter__(self) -> Iterator[Study]:
         seen: set[str] = set()
-        for path in self.paths:
-            try:
-                study = read_study(path)
-            except DataError as error:
-                self.failures.append(Failure(path.stem, str(path), str(error)))
+        for path, study in self._read():
+            if study is None:
                 continue
             if study.study_id in seen:
                 study = replace(study, study_id=path.with_suffix("").as_posix())
             seen.add(study.study_id)
             yield study
+
+    def _read(self) -> Iterator[tuple[Path, Study | None]]:
+        """Every path with its study, None where it failed."""
+        image = cache(is_image)
+        decoded = run_each(_read_image, ((path, self.force, self.pixels) for path in self.paths if image(path)), workers=1, chunk=1)
+        try:
+            for path in self.paths:
+                try:
+                    result = next(decoded) if image(path) else read_study(path, self.force)
+                except RegenError as error:
+                    result = Lost(str(error))
+                if isinstance(result, Lost):
+                    reason = result.reason if str(path) in result.reason else f"{path}: {result.reason}"
+                    self.failures.append(Failure(path.stem, str(path), reason))
+                yield path, None if isinstance(result, Lost) else result
+        finally:
+            decoded.close()
+
+
+def _read_image(job: tuple[Path, bool, int | None]) -> Study:
+    path, force, pixels = job
+    study = read_study(path, force)
+    if pixels is None:
+        return study
+    return replace(study, cxr=tuple(replace(view, pixels=square(view.pixels, pixels)) for view in study.cxr))
 
 
 def prepared_studies(data: Prepared, rows: pl.DataFrame) -> Iterator[Study]:

@@ -1,4 +1,4 @@
-"""A bundle is encoder/ + index/ + generator/ + a model card in one folder: what users load and share."""
+"""A bundle is encoder/ + index/, mostly generator/ and adapter/, and a model card in one folder: what users load and share."""
 
 from __future__ import annotations
 
@@ -12,26 +12,34 @@ from regen.study import DISCLAIMER
 
 STARTER = Path(__file__).parent / "starter"
 """The bundle that ships with the package."""
-_PARTS = {"encoder": "encoder", "index": "index", "generator": "writer"}
+_PARTS = {"encoder": "encoder", "index": "index", "generator": "writer", "adapter": "adapter"}
+"""Folder -> the stage that its manifest names."""
 
 
 def make_bundle(
-    encoder: str | Path, index: str | Path, generator: str | Path, out: str | Path, card: str | Path | None = None, force: bool = False
-) -> None:
-    """Copy three folders that belong together into one. card: a Markdown file; without one, the facts of the manifests are written.
+    encoder: str | Path, index: str | Path, generator: str | Path | None, out: str | Path, card: str | Path | None = None, force: bool = False,
+    adapter: str | Path | None = None,
+) -> None:  # fmt: skip
+    """Copy folders that belong together into one. card: a Markdown file; without one, the facts of the manifests are written.
+
+    generator: writes ECG drafts; adapter: says what a chest X-ray shows (regen adapt). A bundle without them still searches.
 
     Raises:
-        ArtifactError: a part is damaged, or index or generator were made with another encoder; `out` exists without force.
+        ArtifactError: a part is damaged, or was made with another encoder; `out` exists without force.
         ConfigError: no such card.
     """
     if card is not None and not Path(card).is_file():
         raise ConfigError(f"--card: expected a Markdown file, {card} is none")
-    folders = {"encoder": Path(encoder), "index": Path(index), "generator": Path(generator)}
+    given = {"encoder": encoder, "index": index, "generator": generator, "adapter": adapter}
+    folders = {name: Path(folder) for name, folder in given.items() if folder is not None}
     manifests = {name: load_manifest(folder, _PARTS[name]) for name, folder in folders.items()}
     fingerprint = manifests["encoder"]["fingerprint"]
-    mend = {"index": "regen index build --encoder E --data D --out I", "generator": "regen train writer RECIPE --encoder E --index I --out G"}
-    for name, command in mend.items():
-        require_partner(str(folders[name]), manifests[name]["fingerprint"], fingerprint, command)
+    mend = {
+        "index": "regen index build --encoder E --data D --out I", "generator": "regen train writer RECIPE --encoder E --index I --out G",
+        "adapter": "regen adapt --bundle B --labels FILE.csv",
+    }  # fmt: skip
+    for name in folders.keys() & mend.keys():
+        require_partner(str(folders[name]), manifests[name]["fingerprint"], fingerprint, mend[name])
     with new_artifact(out, "bundle", {}, {}, force) as work:
         for name, folder in folders.items():
             shutil.rmtree(work.path / name, ignore_errors=True)

@@ -64,19 +64,20 @@ def draft(
 
 @app.command()
 def search(
-    file: Annotated[Path, typer.Argument(help="a WFDB header or a DICOM ECG")],
+    query: Annotated[str, typer.Argument(help="a WFDB header, a DICOM ECG, a chest X-ray (DICOM, PNG, JPEG), or words")],
+    to: Annotated[str | None, typer.Option(help="what to compare with: image, ecg or report; by default what the query is")] = None,
     k: Annotated[int, typer.Option("-k", help="how many cases", min=1)] = 5,
     bundle: Bundle = "starter",
     as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
     own_subject: Annotated[bool, typer.Option("--own-subject", help="also show earlier studies of the same subject")] = False,
     device: Device = "auto",
 ) -> None:
-    """The nearest reported cases. Example: regen search rec.hea -k 5 --json"""
+    """The nearest reported cases. Example: regen search chest.dcm --to report -k 5 --bundle bundle"""
     import json
 
     from regen.pipeline import Pipeline
 
-    hits = Pipeline.from_pretrained(bundle, device).search(file, k, own_subject)
+    hits = Pipeline.from_pretrained(bundle, device).search(query, k, own_subject, to)
     if as_json:
         rows = [{"rank": h.rank, "study_id": h.study_id, "score": round(h.score, 6), "report": h.report, "allowed": h.allowed} for h in hits]
         typer.echo(json.dumps(rows, ensure_ascii=False, indent=1))
@@ -109,10 +110,10 @@ def doctor() -> None:
 
 
 def _add_groups() -> None:
-    from regen import cli_bench, cli_eval
+    from regen import cli_bench, cli_eval, cli_prepare
     from regen import cli_learn as learn
 
-    app.add_typer(learn.prepare_app, name="prepare")
+    app.add_typer(cli_prepare.prepare_app, name="prepare")
     app.add_typer(learn.train_app, name="train")
     app.add_typer(learn.index_app, name="index")
     app.command(name="bundle")(learn.bundle)

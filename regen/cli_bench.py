@@ -72,6 +72,22 @@ def bench_eval(
     _show(result, scoring.lines(result), out)
 
 
+@bench_app.command("cxr")
+def bench_cxr(
+    repeats: Annotated[int, typer.Option(help="rounds; product and peer take turns in each", min=1)] = 5,
+    workers: Annotated[int, typer.Option(help="processes that read files", min=1)] = 2,
+    syntax: Annotated[list[str] | None, typer.Option(help="a transfer syntax by name; may be given several times [default: all]")] = None,
+    out: Annotated[Path | None, typer.Option(help="also write every figure as JSON")] = None,
+    force: Annotated[bool, typer.Option("--force", help="replace an output that exists")] = False,
+) -> None:
+    """DICOM decoding, windowing, resizing against pydicom and Pillow, on synthetic files. Example: regen bench cxr --repeats 5"""
+    from regen.eval import bench_cxr as cxr
+
+    _prepare(out, force, 0)
+    result = cxr.bench_decode(repeats=repeats, syntaxes=syntax or None, workers=workers)
+    _show(result, cxr.lines(result), out)
+
+
 def _prepare(out: Path | None, force: bool, threads: int) -> None:
     from regen.artifact import check_free_file
 

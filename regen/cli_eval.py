@@ -96,6 +96,69 @@ def fewshot(
     evaluate_fewshot(studies, split, bundle, out, device, seed, force)
 
 
+@eval_app.command("qa")
+def qa(
+    questions: Annotated[Path, typer.Option(help="a questions folder: regen prepare ecg-qa, or ecg-qa-build")],
+    answers: Annotated[Path | None, typer.Argument(help="answers to score, JSON lines or CSV; without them the floors alone")] = None,
+    columns: Annotated[str, typer.Option(help="what the file calls question_id and answers: question_id=id,answers=prediction")] = "",
+    bundle: Annotated[str | None, typer.Option(help="with --studies: also what the nearest training ECG's annotation answers")] = None,
+    studies: Annotated[Path | None, typer.Option(help="with --bundle: the prepared folder of the questions' ECGs")] = None,
+    protocol: Annotated[str, typer.Option(help="supervised: a set of answers; llm: a language model that was given the options")] = "supervised",
+    split: Split = "test",
+    out: Out = None,
+    device: Device = "auto",
+    seed: Seed = 0,
+    force: Force = False,
+) -> None:
+    """Exact match of answer sets by type, beside majority and random. Example: regen eval qa answers.jsonl --questions questions"""
+    from regen.eval.qa_answers import parse_answer_columns
+    from regen.evaluating.qa import evaluate_qa
+
+    named = parse_answer_columns(columns) if columns else None
+    evaluate_qa(answers, questions, split, out, bundle, studies, named, protocol, device, seed, force=force)
+
+
+@eval_app.command("llm")
+def llm(
+    studies: Studies,
+    bundle: Bundle = "starter",
+    split: Split = "test",
+    limit: Annotated[int | None, typer.Option(help="studies drawn by the seed; by default all", min=2)] = None,
+    out: Out = None,
+    device: Device = "auto",
+    seed: Seed = 0,
+    force: Force = False,
+) -> None:
+    """The writer's own card: summarising, valid coding, abstention, before and after LoRA. Example: regen eval llm --studies data --limit 100"""
+    from regen.eval.bootstrap import DRAWS
+    from regen.evaluating.llm import evaluate_llm
+
+    evaluate_llm(studies, bundle, split, limit, seed, DRAWS, out, device, force)
+
+
+@eval_app.command("labeler")
+def labeler(
+    reports: Annotated[Path, typer.Option(help="CSV with the column report (or text) and the 14 CheXpert observations: 1, 0, -1, blank")],
+    out: Annotated[Path | None, typer.Option(help="also write the table as JSON")] = None,
+    force: Force = False,
+) -> None:
+    """How far the chest X-ray labeler agrees with labelled reports. Example: regen eval labeler --reports labelled.csv"""
+    import json
+    from dataclasses import asdict
+
+    from regen.artifact import check_free_file, write_text
+    from regen.eval.labeler_agreement import agreement, lines, read_labelled
+
+    if out is not None:
+        check_free_file(out, force)
+    made = agreement(*read_labelled(reports))
+    for text in lines(made):
+        typer.echo(text)
+    if out is not None:
+        rows = [{name: None if value != value else value for name, value in asdict(row).items()} for row in made]
+        write_text(out, json.dumps(rows, indent=1) + "\n")
+
+
 @eval_app.command("compare")
 def compare(
     a: Annotated[Path, typer.Argument(help="predictions, JSON lines")],

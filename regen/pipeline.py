@@ -23,18 +23,22 @@ from regen.artifact import load_manifest, require_partner
 from regen.bundle import find_bundle, make_bundle
 from regen.data_prep.clean import standard
 from regen.data_prep.measure import UNITS
-from regen.data_prep.readers import read_study
+from regen.data_prep.readers import READERS, read_study
 from regen.encoders.recordings import FS, clean_and_measure
-from regen.encoders.store import Towers, load_towers
+from regen.encoders.space import Space, load_space
+from regen.encoders.store import Towers
 from regen.encoders.training import pick_device
-from regen.errors import ConfigError, DataError
+from regen.errors import ConfigError, DataError, did_you_mean
 from regen.generators.base import Request, Writer
 from regen.generators.local_writer import LocalWriter
+from regen.index.archive import Archive
 from regen.index.backends import Ids
 from regen.index.case_index import Asker, CaseIndex
 from regen.study import Draft, FloatArray, Hit, Study
 
 Source = str | Path | Study
+TO = {"image": "cxr", "cxr": "cxr", "ecg": "ecg", "report": "report"}
+"""What a search may be told to compare with -> the archive's name for it."""
 _BATCH = 150
 
 
@@ -51,11 +55,11 @@ class Seen:
 
 @dataclass(slots=True, eq=False)
 class Pipeline:
-    """Encoder, index and writer of one bundle."""
+    """Encoder, archive and writers of one bundle. ecg_writer: drafts of ECGs, chest_writer: of chest X-rays, where the bundle has them."""
 
-    towers: Towers
-    index: CaseIndex
-    writer: Writer
+    space: Space
+    archive: Archive
+    ecg_writer: Writer | None
     folder: Path
 
     @classmethod
@@ -69,16 +73,37 @@ class Pipeline:
         folder = find_bundle(name)
         where = pick_device(device)
         load_manifest(folder, "bundle")
-        towers = load_towers(folder / "encoder", where)
-        index = CaseIndex.open(folder / "index", gpu=where.type == "cuda")
-        require_partner(f"{folder}/index", index.fingerprint, towers.fingerprint, "regen index build, then regen bundle")
-        writer = LocalWriter.open(folder / "generator", index, where)
-        writer.name = str(name)
-        return cls(towers, index, writer, folder)
+        space = load_space(folder / "encoder", where)
+        archive = Archive.open(folder / "index", gpu=where.type == "cuda")
+        require_partner(f"{folder}/index", archive.fingerprint, space.fingerprint, "regen index build, then regen bundle")
+        writer = LocalWriter.open(folder / "generator", archive.part("ecg"), where) if (folder / "generator").is_dir() else None
+        if writer is not None:
+            writer.name = str(name)
+        return cls(space, archive, writer, folder)
 
     def save_pretrained(self, out: str | Path, force: bool = False) -> None:
         """Copy the bundle this pipeline was loaded from to another folder, whole or not at all."""
-        make_bundle(self.folder / "encoder", self.folder / "index", self.folder / "generator", out, self.folder / "MODEL_CARD.md", force)
+        generator, adapter = (self.folder / part if (self.folder / part).is_dir() else None for part in ("generator", "adapter"))
+        make_bundle(self.folder / "encoder", self.folder / "index", generator, out, self.folder / "MODEL_CARD.md", force, adapter)
+
+    @property
+    def towers(self) -> Towers:
+        """The ECG encoder. Raises ConfigError where the bundle has none."""
+        if self.space.ecg is None:
+            raise ConfigError(f"{self.folder}: expected a bundle that reads ECGs, this one reads {', '.join(self.space.modalities)}; choose another")
+        return self.space.ecg
+
+    @property
+    def index(self) -> CaseIndex:
+        """The archive's ECGs. Raises ConfigError where it has none."""
+        return self.archive.part("ecg")
+
+    @property
+    def writer(self) -> Writer:
+        """The writer of ECG drafts. Raises ConfigError where the bundle has none."""
+        if self.ecg_writer is None:
+            raise ConfigError(f"{self.folder}: expected a bundle that writes ECG drafts, this one has no generator/; add it with regen bundle")
+        return self.ecg_writer
 
     @overload
     def draft(self, source: Source, language: str | None = None) -> Draft: ...  # type: ignore[overload-overlap]
@@ -109,10 +134,31 @@ class Pipeline:
         while batch := list(islice(studies, _BATCH)):
             yield from self._draft_batch(batch, language, blank_ecg, blank_retrieval)
 
-    def search(self, source: Source, k: int = 5, own_subject: bool = False) -> list[Hit]:
-        """The k nearest reported cases. The study itself, later studies and, unless own_subject, its subject's others are never shown."""
+    def search(self, source: Source, k: int = 5, own_subject: bool = False, to: str | None = None) -> list[Hit]:
+        """The k nearest reported cases. The study itself, later studies and, unless own_subject, its subject's others are never shown.
+
+        source: a file, a Study, or words; to: 'image', 'ecg' or 'report', what to compare with; without it the query's own modality, for words
+        the reports.
+
+        Raises:
+            DataError: a file that cannot be read.
+            ConfigError: the bundle does not read such a study, or its archive holds nothing of that modality.
+        """
+        if to is not None and to not in TO:
+            raise ConfigError(f"--to: expected one of {', '.join(TO)}, got {to!r}{did_you_mean(to, TO)}")
+        if isinstance(source, str) and is_query(source):
+            return self.archive.part(TO[to or "report"]).hits(self.space.text.encode([source])[0], k, Asker())
         study = _study(source)
-        return self.index.hits(self.see([study]).embeddings[0], k, Asker.of(study, own_subject))
+        own, vector = self.place(study)
+        return self.archive.part(TO[to] if to else own).hits(vector, k, Asker.of(study, own_subject))
+
+    def place(self, study: Study) -> tuple[str, FloatArray]:
+        """Where a study lies in the space: its modality, 'cxr' or 'ecg', and its vector (dim,). The views of an X-ray are averaged."""
+        if study.cxr and (self.space.cxr is not None or study.ecg is None):
+            vectors, _, _ = self.space.encode_images([view.pixels for view in study.cxr])
+            mean = vectors.mean(axis=0)
+            return "cxr", mean / np.linalg.norm(mean).clip(1e-6)
+        return "ecg", self.see([study]).embeddings[0]
 
     def see(self, studies: Sequence[Study], blank: bool = False) -> Seen:
         """Clean, measure and encode recordings of any rate and length, as training did."""
@@ -152,6 +198,12 @@ class Pipeline:
 
 def _nothing(rows: int) -> tuple[Ids, FloatArray]:
     return np.zeros((rows, 0), np.int64), np.zeros((rows, 0), np.float32)
+
+
+def is_query(text: str) -> bool:
+    """Words to look for, not the name of a file: nothing of that name exists, and it does not end as files do that are read."""
+    path = Path(text)
+    return not path.exists() and path.suffix.lower() not in {*READERS, ".dat", ".mat"} and not path.with_name(path.name + ".hea").exists()
 
 
 def _study(source: Source) -> Study:

@@ -117,6 +117,7 @@ class Hit:
     subject_id: str | None = None
     rank: int = 0
     language: str | None = None
+    observations: dict[str, float] = field(default_factory=dict)
     allowed: str = ""
     """Why the query may see it: what the filters on study, subject and time found."""
 
@@ -176,6 +177,8 @@ class Draft:
     bundle: str
     timing_ms: dict[str, float]
     dropped: tuple[Sentence, ...] = ()
+    sections: dict[str, str] = field(default_factory=dict)
+    """Of a chest X-ray: 'findings' and 'impression'; empty for an ECG."""
     disclaimer: str = DISCLAIMER
 
     def to_dict(self) -> dict[str, Any]:

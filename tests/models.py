@@ -9,12 +9,15 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 from regen.config import load
 from regen.encoders.recipe import EncoderRecipe
 from regen.generators.recipe import WriterRecipe
+from regen.index.archive import Archive, Vectors
+from regen.index.case_index import CaseIndex
 from regen.train_all import train_bundle
 
 CONFIGS = Path(__file__).parent.parent / "configs"
@@ -29,6 +32,11 @@ CPU = torch.device("cpu")
 def plain(items: Iterable[int], title: str) -> Iterable[int]:
     """No progress bar."""
     return items
+
+
+def as_archive(index: CaseIndex) -> Archive:
+    """An archive that holds these ECGs alone."""
+    return Archive(index.cases, {"ecg": Vectors(np.arange(len(index)), index.vectors)}, index.report_vectors, index.fingerprint)
 
 
 def train_tiny(data: Path, out: Path) -> None:

@@ -57,7 +57,7 @@ def test_a_second_recorder_reads_too(data_root: Path) -> None:
 @pytest.mark.parametrize(("name", "modality"), [("RG1_J2KI.dcm", "CR"), ("RG3_J2KI.dcm", "CR"), ("OBXXXX1A.dcm", "US")])
 def test_an_image_is_no_ecg(data_root: Path, name: str, modality: str) -> None:
     with pytest.raises(DataError, match=f"{name}: expected an ECG waveform, got modality '{modality}'"):
-        read_study(data_root / "dicom" / name)
+        read_dicom_ecg(data_root / "dicom" / name)
 
 
 def changed(path: Path, change: Callable[[Any], object]) -> Path:

@@ -155,7 +155,7 @@ def test_what_is_recorded_is_what_is_drafted(pipeline: Pipeline, tiny_data: Prep
     writer = RecordingWriter.of(pipeline.writer)
     assert writer.recipe.witnesses == 0
     drafts, texts = llm._write(writer, requests_of(pipeline, tiny_data), "drafting")
-    usual = list(replace(pipeline, writer=writer).drafts(prepared_studies(tiny_data, tiny_data.split("test"))))
+    usual = list(replace(pipeline, ecg_writer=writer).drafts(prepared_studies(tiny_data, tiny_data.split("test"))))
     assert [d.report for d in drafts] == [d.report for d in usual]
     assert len(texts) == len(drafts)
     for text, draft in zip(texts, drafts, strict=True):

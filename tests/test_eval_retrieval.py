@@ -21,7 +21,6 @@ from regen.errors import ArtifactError, ConfigError, DataError
 from regen.eval.baselines import Views, look
 from regen.eval.predictions import References
 from regen.evaluating.retrieval import Retrieval, case_scores, compare, evaluate_retrieval, report_ranks
-from regen.index.build import encode_reports
 from regen.pipeline import Pipeline
 
 SYSTEMS = ["encoder", "random cases", "nearest raw signal", "nearest hand-made features"]
@@ -111,7 +110,7 @@ def test_the_scores_order_cases_as_their_names_say(rng: np.random.Generator) -> 
 def test_own_report_is_ranked_among_the_distinct_ones(tiny_bundle: Path) -> None:
     towers = load_towers(tiny_bundle / "encoder")
     texts = ["Atrial fibrillation.", "Sinus rhythm. Normal ECG.", "Left bundle branch block."]
-    vectors = encode_reports(towers, texts)
+    vectors = towers.text.encode(texts)
     query = Views(np.zeros((3, 3000), np.float32), np.zeros((3, FEATURES), np.float32), vectors[[1, 0, 0]])
     own = np.array([1, 2, -1])
     ranks = report_ranks(query, texts, own, towers, Counter({texts[1]: 5, texts[0]: 2}))

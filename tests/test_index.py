@@ -11,10 +11,12 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 import pytest
+from models import as_archive
 
 from regen.artifact import new_artifact
 from regen.data_prep.prepared import Prepared
 from regen.errors import ArtifactError, ConfigError, DataError, MissingExtraError
+from regen.index.archive import Archive
 from regen.index.backends import BACKENDS, has_faiss, import_faiss, make_backend
 from regen.index.build import build_index
 from regen.index.case_index import Asker, CaseIndex
@@ -177,9 +179,9 @@ def test_an_emptied_index_answers_with_nothing(index: CaseIndex) -> None:
 
 def test_saved_and_opened_again(index: CaseIndex, tmp_path: Path) -> None:
     with new_artifact(tmp_path / "index", "index", {}, {}) as work:
-        index.save(work.path)
+        as_archive(index).save(work.path)
         work.manifest["fingerprint"] = index.fingerprint
-    again = CaseIndex.open(tmp_path / "index", index._options[0])
+    again = Archive.open(tmp_path / "index", index._options[0]).part("ecg")
     assert again.fingerprint == index.fingerprint
     assert again.cases.equals(index.cases)
     np.testing.assert_array_equal(again.vectors, index.vectors)
@@ -191,11 +193,11 @@ def test_saved_and_opened_again(index: CaseIndex, tmp_path: Path) -> None:
 
 def test_an_index_whose_parts_differ_in_number_is_refused(index: CaseIndex, tmp_path: Path) -> None:
     with new_artifact(tmp_path / "index", "index", {}, {}) as work:
-        index.save(work.path)
+        as_archive(index).save(work.path)
         index.cases[:-1].write_parquet(work.path / "cases.parquet")
         work.manifest["fingerprint"] = "f"
     with pytest.raises(ArtifactError, match=r"vectors: expected shape \(399"):
-        CaseIndex.open(tmp_path / "index")
+        Archive.open(tmp_path / "index")
 
 
 def test_an_index_of_another_encoder_is_refused_with_the_command_that_mends_it(tiny_bundle: Path, tiny_data: Prepared, tmp_path: Path) -> None:
@@ -203,9 +205,9 @@ def test_an_index_of_another_encoder_is_refused_with_the_command_that_mends_it(t
 
     from regen.generators.train import train_writer
 
-    index = CaseIndex.open(tiny_bundle / "index")
+    index = Archive.open(tiny_bundle / "index").part("ecg")
     with new_artifact(tmp_path / "index", "index", {}, {}) as work:
-        index.save(work.path)
+        as_archive(index).save(work.path)
         work.manifest["fingerprint"] = "77c1" * 16
     with pytest.raises(ArtifactError, match=r"built with encoder 77c177c1, this one is .*; rebuild: regen index build"):
         train_writer(writer_recipe(), tiny_data.path, tiny_bundle / "encoder", tmp_path / "index", tmp_path / "out", CPU)
@@ -213,7 +215,7 @@ def test_an_index_of_another_encoder_is_refused_with_the_command_that_mends_it(t
 
 
 def test_building_an_index_takes_the_training_split_alone(tiny_bundle: Path, tiny_data: Prepared, tmp_path: Path) -> None:
-    index = CaseIndex.open(tiny_bundle / "index")
+    index = Archive.open(tiny_bundle / "index").part("ecg")
     assert index.cases["study_id"].to_list() == tiny_data.split("train")["study_id"].to_list()
     manifest = json.loads((tiny_bundle / "index" / "manifest.json").read_text())
     assert manifest["cases"] == len(index)

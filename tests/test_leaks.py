@@ -13,6 +13,7 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
+from models import as_archive
 
 from regen.artifact import load_manifest, new_artifact
 from regen.bundle import make_bundle
@@ -23,6 +24,7 @@ from regen.eval import leaks as checks
 from regen.eval.baselines import coarse, look
 from regen.eval.leaks import Leak
 from regen.evaluating.leak import check_leaks, find_leaks
+from regen.index.archive import Archive
 from regen.index.build import build_index
 from regen.index.case_index import CaseIndex
 from regen.index.cases import CASES
@@ -189,7 +191,7 @@ def rebundled(bundle: Path, out: Path, change: Callable[[CaseIndex], CaseIndex])
     """The bundle with another index."""
     manifest = load_manifest(bundle / "index", "index")
     with new_artifact(out / "index", "index", manifest["config"], manifest["inputs"]) as work:
-        change(CaseIndex.open(bundle / "index", "torch")).save(work.path)
+        as_archive(change(Archive.open(bundle / "index", "torch").part("ecg"))).save(work.path)
         work.manifest |= {"fingerprint": manifest["fingerprint"]}
     make_bundle(bundle / "encoder", out / "index", bundle / "generator", out / "bundle")
     return out / "bundle"

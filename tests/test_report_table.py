@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from dataclasses import replace
 
 import numpy as np
 import polars as pl
@@ -83,6 +84,8 @@ def test_gold_is_perfect_silence_scores_nothing_and_constancy_shows(made: Table)
     assert rows["silent"]["copies"].value == 0.0
     assert rows["gold"]["constant"].value == max(REPORTS.count(r) for r in REPORTS) / N
     assert 0 < rows["gold"]["copies"].value < 1
+    for column in ("side_errors", "grade_errors", "comparison_errors", "number_errors"):
+        assert rows["gold"][column].value in (0.0, pytest.approx(np.nan, nan_ok=True))
 
 
 def test_cells_are_the_metrics_of_the_block(made: Table) -> None:
@@ -102,11 +105,13 @@ def test_cells_are_the_metrics_of_the_block(made: Table) -> None:
 
 def test_every_column_has_an_interval_around_its_value(made: Table) -> None:
     rows = made.block("all").rows
-    assert list(rows["gold"]) == [column for column in COLUMNS if column != "declared_f1"]
-    assert set(COLUMNS) - rows["a | peer"].keys() == {"declared_f1", "superclass_auc", "statement_auc"}
+    assert list(rows["gold"]) == [column for column in COLUMNS if column not in ("declared_f1", "supported")]
+    assert set(COLUMNS) - rows["a | peer"].keys() == {"declared_f1", "superclass_auc", "statement_auc", "supported"}
     for cells in rows.values():
-        for cell in cells.values():
+        for column, cell in cells.items():
             low, high = cell.interval
+            if column.endswith("_errors") and np.isnan(cell.value):
+                continue  # neither text says anything of the kind
             assert low - 0.01 <= cell.value <= high + 0.01
     low, high = rows["a | peer"]["micro_f1"].interval
     assert 0 < high - low < 0.3
@@ -211,6 +216,27 @@ def test_the_terminal_table_fits_eighty_columns(made: Table) -> None:
     value = made.block("all").rows["a | peer"]["micro_f1"].value
     assert f"{100 * value:.1f}" in shown
     assert "…" not in shown
+
+
+def test_the_share_of_supported_sentences_is_that_of_the_drafts() -> None:
+    truth = references()
+    statuses = [["supported", "uncertain"], ["supported"]] + [["supported"] * 3] * (N - 2)
+    drafts = [
+        {"study_id": study, "report": "Sinus rhythm.", "sentences": [{"text": "x", "status": s} for s in each]}
+        for study, each in zip(truth.study_ids, statuses, strict=True)
+    ]
+    made = table(truth, [Predictions.from_drafts("told", drafts, truth), *predictions()[:1]], TRAINING, draws=10).block("all").rows
+    total = sum(map(len, statuses))
+    assert made["told"]["supported"].value == pytest.approx((total - 1) / total)
+    assert "supported" not in made["gold"]
+
+
+def test_wrong_sides_grades_and_numbers_are_shares_of_what_both_state() -> None:
+    truth = replace(references(), reports=["Small left pleural effusion."] * 2 + ["Ventricular rate 70 bpm."] * 2 + ["Clear."] * (N - 4))
+    wrong = ["Large right pleural effusion.", "Small left pleural effusion.", "Ventricular rate 90 bpm.", "Ventricular rate 70 bpm."] + [""] * (N - 4)
+    cells = table(truth, [Predictions.from_reports("x", wrong)], TRAINING, draws=10).block("all").rows["x"]
+    assert [cells[name].value for name in ("side_errors", "grade_errors", "number_errors")] == [0.5, 0.5, 0.5]
+    assert cells["comparison_errors"].value == 0
 
 
 def test_what_is_declared_is_scored_beside_what_is_said() -> None:

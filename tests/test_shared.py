@@ -257,7 +257,7 @@ def test_what_is_trained_is_what_is_loaded(both: Prepared, tmp_path: Path, chang
     np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
     again, _, _ = space.encode_images([p.astype(np.float32) / 255 for p in images.pixels])
     np.testing.assert_allclose(again, vectors, atol=2e-2)
-    assert space.encode_texts(["Right pleural effusion."]).shape == (1, 16)
+    assert space.text.encode(["Right pleural effusion."]).shape == (1, 16)
 
 
 def test_the_same_seed_gives_the_same_encoder(both: Prepared, tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ from regen.generators.local_writer import LocalWriter
 from regen.generators.recipe import WriterRecipe
 from regen.generators.soft_prompt import SoftPrompt
 from regen.generators.train import train_writer
-from regen.index.case_index import CaseIndex
+from regen.index.archive import Archive
 from regen.study import Study
 
 
@@ -52,7 +52,7 @@ def gpt(tmp_path_factory: pytest.TempPathFactory, tiny_data: Prepared) -> Path:
 def train(base: Path | str, bundle: Path, data: Prepared, out: Path, *changes: str) -> LocalWriter:
     recipe = writer_recipe("epochs=1", "report_length=16", f"base={base}", *changes)
     train_writer(recipe, data.path, bundle / "encoder", bundle / "index", out, CPU)
-    return LocalWriter.open(out, CaseIndex.open(bundle / "index"))
+    return LocalWriter.open(out, Archive.open(bundle / "index").part("ecg"))
 
 
 def test_any_causal_model_is_a_base_by_folder(
@@ -66,7 +66,7 @@ def test_any_causal_model_is_a_base_by_folder(
     monkeypatch.chdir(tmp_path)
     writer = LocalWriter.open(tmp_path / "generator", writer.index)
     studies = list(prepared_studies(tiny_data, tiny_data.split("test")))[:4]
-    other = Pipeline(pipeline.towers, pipeline.index, writer, pipeline.folder)
+    other = replace(pipeline, ecg_writer=writer)
     assert [d.study_id for d in other.draft(studies)] == [s.study_id for s in studies]
     assert all(d.report for d in other.draft(studies))
     stored = json.loads((tmp_path / "generator" / "recipe.json").read_text())["recipe"]["base"]
@@ -100,7 +100,7 @@ def test_parts_that_the_recipe_switches_off(
 ) -> None:
     writer = train(gpt, tiny_bundle, tiny_data, tmp_path / "generator", *changes)
     assert writer.soft.length == length
-    other = Pipeline(pipeline.towers, pipeline.index, writer, pipeline.folder)
+    other = replace(pipeline, ecg_writer=writer)
     studies = list(prepared_studies(tiny_data, tiny_data.split("test")))[-3:]
     drafts = other.draft(studies)
     assert all(d.report for d in drafts)

@@ -33,6 +33,7 @@ from regen.eval import leaks as checks
 from regen.eval.baselines import coarse, look
 from regen.eval.leaks import KINDS, Leak
 from regen.evaluating.ends import check_split, open_towers
+from regen.index.archive import Archive
 from regen.index.case_index import Asker, CaseIndex
 from regen.progress import bar, console
 from regen.study import FloatArray
@@ -73,7 +74,7 @@ def find_leaks(bundle: str, studies: Path, split: str, device: str) -> list[Leak
     """
     check_split(split)
     data, folder = Prepared.open(studies), find_bundle(bundle)
-    towers, index = open_towers(bundle, device), CaseIndex.open(folder / "index")
+    towers, index = open_towers(bundle, device), Archive.open(folder / "index").part("ecg")
     require_partner(f"{folder}/index", index.fingerprint, towers.fingerprint, "regen index build, then regen bundle")
     rows = data.split(split, with_ecg=False)
     if not len(rows):

@@ -164,7 +164,7 @@ def _requests(pipeline: Pipeline, data: Prepared, rows: pl.DataFrame, blank: boo
     """What the writer would be asked about every study, in order."""
     listener = _Listener(pipeline.writer.needs)
     title = "encoding, blanked" if blank else "encoding"
-    for _ in replace(pipeline, writer=listener).drafts(bar(prepared_studies(data, rows), title, len(rows)), blank_ecg=blank):
+    for _ in replace(pipeline, ecg_writer=listener).drafts(bar(prepared_studies(data, rows), title, len(rows)), blank_ecg=blank):
         pass
     return listener.requests
 

@@ -36,7 +36,6 @@ from regen.eval.retrieval_metrics import Ranked
 from regen.eval.strata import strata
 from regen.eval.table_views import percent
 from regen.evaluating.ends import check_split, open_split, open_towers, train_reports, write_result
-from regen.index.build import encode_reports
 from regen.progress import bar
 from regen.study import FloatArray
 
@@ -149,7 +148,7 @@ def case_scores(query: Views, cases: Views, seed: int) -> dict[str, Score]:
 
 def report_ranks(query: Views, texts: Sequence[str], own: npt.NDArray[np.int64], towers: Towers, frequency: Counter[str]) -> dict[str, Values]:
     """System -> rank of each query's own report among `texts`; own: its place there, -1 where the query has none."""
-    vectors = encode_reports(towers, list(texts)) if texts else np.zeros((0, towers.recipe.dim), np.float32)
+    vectors = towers.text.encode(list(texts))
     embedding = np.zeros((len(own), vectors.shape[1]), np.float32) if query.embedding is None else query.embedding
     counts = np.tile(np.array([frequency[text] for text in texts], np.float64), (len(own), 1))
     return {SYSTEM: metrics.true_ranks(embedding @ vectors.T, own), "most frequent first": metrics.true_ranks(counts, own)}

@@ -129,7 +129,7 @@ class Trial:
     def drafted(self, condition: Condition) -> Outcome:
         """The drafts of every study under one condition. Cases of another study are those that the last unperturbed run found."""
         index = Overheard(self.pipeline.index, self._exchange(condition))
-        pipeline = replace(self.pipeline, index=cast(CaseIndex, index))
+        pipeline = replace(self.pipeline, archive=self.pipeline.archive.with_part("ecg", cast(CaseIndex, index)))
         drafts = pipeline.drafts(
             self._studies(condition), self.language, blank_ecg=condition.blank_ecg, blank_retrieval=condition.blank_retrieval
         )  # fmt: skip
