@@ -63,6 +63,6 @@ def observation_matrix(rows: pl.DataFrame) -> FloatArray:
                 out[i, column[each["code"]]] = each["likelihood"]
         if out[i, column["No Finding"]] == 1:
             out[i, free] = np.where(np.isnan(out[i, free]), 0.0, out[i, free])
-        elif stated:
+        elif (np.nan_to_num(out[i, free]) > 0).any():
             out[i, column["No Finding"]] = 0.0
     return out

@@ -59,6 +59,8 @@ class Joint:
     ecg: EcgEncoder | None = None
     head: StatementHead | None = None
     recordings: Recordings | None = None
+    scale: float = 1 / 0.07
+    """Inverse temperature at which images and texts were contrasted, once trained."""
 
     def modules(self) -> dict[str, nn.Module]:
         parts: dict[str, nn.Module] = {"cxr": self.cxr, "text": self.text}
@@ -72,14 +74,15 @@ def train_joint(
     ranks: Ranks,
 ) -> Curve:  # fmt: skip
     """Train all towers in place for recipe.align_epochs; they end with their moving averages."""
-    modules = joint.modules() | {"scales": Scales().to(device)}
+    scales = Scales().to(device)
+    modules = joint.modules() | {"scales": scales}
     optimizer = make_optimizer(modules, recipe.weight_decay)
     together = nn.ModuleDict(joint.modules())
     ema = Ema(together, recipe.ema)
     checkpoint = Checkpoint(scratch / "joint.safetensors", modules, optimizer, ema)
     start = checkpoint.load()
     curve = Curve(scratch / "joint.jsonl", start)
-    criterion = Criterion(joint, recipe, modules["scales"], ranks)  # type: ignore[arg-type]
+    criterion = Criterion(joint, recipe, scales, ranks)
     parameters = [p for m in modules.values() for p in m.parameters() if p.requires_grad]
     size = min(recipe.batch, len(joint.units))
     per_epoch = len(joint.units) // size
@@ -101,6 +104,7 @@ def train_joint(
         if ranks.rank == 0:
             checkpoint.save(epoch + 1)
     ema.apply(together)
+    joint.scale = float(scales("cxr_text").detach())
     return curve
 
 

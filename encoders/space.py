@@ -40,13 +40,16 @@ from regen.study import FloatArray
 
 @dataclass(slots=True, eq=False)
 class Space:
-    """ecg: the towers of an ECG encoder, where the folder has one; cxr: the image tower, where it has one; side: of its images in pixels."""
+    """ecg: the towers of an ECG encoder, where the folder has one; cxr: the image tower, where it has one; side: of its images in pixels;
+    scale: inverse temperature at which images and texts were contrasted.
+    """
 
     text: TextTower
     fingerprint: str
     ecg: Towers | None = None
     cxr: CxrEncoder | None = None
     side: int = 0
+    scale: float = 1 / 0.07
 
     @property
     def modalities(self) -> tuple[str, ...]:
@@ -87,15 +90,23 @@ class Space:
 
 
 def save_space(
-    folder: Path, recipe: SharedRecipe, text: TextTower, cxr: CxrEncoder, side: int, ecg: EcgEncoder | None = None, head: StatementHead | None = None
+    folder: Path,
+    recipe: SharedRecipe,
+    text: TextTower,
+    cxr: CxrEncoder,
+    side: int,
+    scale: float,
+    ecg: EcgEncoder | None = None,
+    head: StatementHead | None = None,
 ) -> str:
-    """Write the parts; returns the fingerprint: a hash of every weight and of the recipe."""
+    """Write the parts; returns the fingerprint: a hash of every weight and of the recipe. scale: inverse temperature of image and text."""
     if ecg is not None and head is not None:
         save_file(compact(ecg), folder / "encoder.safetensors")
         save_file(compact(head), folder / "head.safetensors")
     save_file(compact(cxr), folder / "cxr.safetensors")
     text.save(folder / "text")
     stored = {"recipe": recipe.model_dump(), "codes": CODES, "observations": OBSERVATIONS, "trunk": cxr.trunk.plan.to_dict(), "side": side}
+    stored |= {"scale": scale}
     (folder / "recipe.json").write_text(json.dumps(stored, indent=1))
     return fingerprint(folder)
 
@@ -120,4 +131,4 @@ def load_space(folder: str | Path, device: torch.device | str = "cpu") -> Space:
     fill(cxr, folder / "cxr.safetensors")
     ecg = load_towers(folder, device) if recipe.ecg_tower else None
     text = ecg.text if ecg is not None else TextTower.restore(folder / "text").to(device).eval()
-    return Space(text, manifest["fingerprint"], ecg, cxr.to(device).eval(), int(stored["side"]))
+    return Space(text, manifest["fingerprint"], ecg, cxr.to(device).eval(), int(stored["side"]), float(stored.get("scale", 1 / 0.07)))

@@ -78,7 +78,7 @@ def train_shared(
             calibrate(ecg.head.cpu(), features, torch.from_numpy(np.asarray(ecg.val.measures)), ecg.val.labels)
         if manifest is not None:
             parts = (ecg.encoder.cpu(), ecg.head) if ecg else ()
-            manifest["fingerprint"] = save_space(folder, recipe, text.cpu(), cxr.cpu(), side, *parts)
+            manifest["fingerprint"] = save_space(folder, recipe, text.cpu(), cxr.cpu(), side, joint.scale, *parts)
             manifest["pairs"] = int((units >= 0).all(1).sum())
             draw_curves(curves, folder / "curves.png")
 

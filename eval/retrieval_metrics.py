@@ -48,17 +48,17 @@ class Ranked:
         return Ranked(self.gain[rows], self.ideal[rows], self.total[rows], self.average_precision[rows])
 
 
-def overlap(queries: Sets, archive: Sets) -> Values:
-    """(q, 71), (n, 71) statements -> (q, n) F1 of each pair of sets over COUNTED; 0 where either is empty."""
-    ours, theirs = (sets[:, COUNTED].astype(np.float32) for sets in (queries, archive))
+def overlap(queries: Sets, archive: Sets, counted: Sets = COUNTED) -> Values:
+    """(q, labels), (n, labels) -> (q, n) F1 of each pair of sets over the labels that are counted; 0 where either is empty."""
+    ours, theirs = (sets[:, counted].astype(np.float32) for sets in (queries, archive))
     sizes = ours.sum(axis=1)[:, None] + theirs.sum(axis=1)
     return np.asarray(2 * (ours @ theirs.T) / np.maximum(sizes, 1), np.float64)
 
 
-def judge(queries: Sets, archive: Sets, barred: Barred, score: Score, depth: int) -> Ranked:
+def judge(queries: Sets, archive: Sets, barred: Barred, score: Score, depth: int, counted: Sets = COUNTED) -> Ranked:
     """Rank the allowed cases by score, ties in the archive's order, and keep what the metrics need.
 
-    queries (q, 71), archive (n, 71) bool.
+    queries (q, labels), archive (n, labels) bool; counted (labels,): those that make a case relevant.
 
     Raises:
         DataError: depth below 1.
@@ -70,7 +70,7 @@ def judge(queries: Sets, archive: Sets, barred: Barred, score: Score, depth: int
     for start in range(0, n, BLOCK):
         rows = slice(start, min(start + BLOCK, n))
         forbidden = barred(rows)
-        gains = np.where(forbidden, 0.0, overlap(queries[rows], archive))
+        gains = np.where(forbidden, 0.0, overlap(queries[rows], archive, counted))
         order = np.argsort(np.where(forbidden, np.inf, -score(rows)), axis=1, kind="stable")
         ordered = np.take_along_axis(gains, order, axis=1)
         made.gain[rows, :take] = ordered[:, :take]
@@ -122,6 +122,18 @@ def true_ranks(similarity: npt.NDArray, own: npt.NDArray[np.int64]) -> Values:
     scores = np.where(np.isnan(similarity), -np.inf, similarity)
     mine = scores[np.arange(len(scores)), np.maximum(own, 0)] if scores.shape[1] else np.zeros(len(scores))
     return np.where(own >= 0, (scores >= mine[:, None]).sum(axis=1), np.nan)
+
+
+def shared_ranks(similarity: npt.NDArray, groups: npt.NDArray[np.int64], candidate_groups: npt.NDArray[np.int64]) -> Values:
+    """(n, m) similarity, (n,) and (m,) numbers -> rank from 1 of the best candidate of the query's own group.
+
+    Candidates of one group are the same thing (reports of one wording); of other groups, those that score as high stand before it. NaN where no
+    candidate is of the query's group.
+    """
+    scores = np.where(np.isnan(similarity), -np.inf, similarity)
+    same = groups[:, None] == candidate_groups
+    mine = np.where(same, scores, -np.inf).max(axis=1, initial=-np.inf)
+    return np.where(same.any(axis=1), 1.0 + (~same & (scores >= mine[:, None])).sum(axis=1), np.nan)
 
 
 def recall_at(ranks: Values, k: int, weights: Values | None = None) -> Values:

@@ -89,6 +89,22 @@ def search(
 
 
 @app.command()
+def classify(
+    files: Annotated[list[Path], typer.Argument(help="chest X-rays: DICOM, PNG, JPEG, or folders of them")],
+    bundle: Annotated[str, typer.Option(help="a bundle that reads chest X-rays: a folder or a hub id")],
+    labels: Annotated[str, typer.Option(help="chexpert, or names separated by commas")] = "chexpert",
+    best_prompt: Annotated[bool, typer.Option("--best-prompt", help="zero-shot by the nearest wording instead of the mean of all")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
+    any_image: Annotated[bool, typer.Option("--any-image", help="also read what does not look like a chest X-ray")] = False,
+    device: Device = "auto",
+) -> None:
+    """What an image shows: by the bundle's adapter, else zero-shot by prompts. Example: regen classify chest.dcm --bundle bundle"""
+    from regen.classifying import classify_files
+
+    raise typer.Exit(classify_files(files, bundle, labels, best_prompt, as_json, any_image, device))
+
+
+@app.command()
 def demo(
     out: Annotated[Path, typer.Option(help="folder for index.html and drafts.jsonl")] = Path("demo"),
     bundle: Bundle = "starter",
@@ -116,6 +132,7 @@ def _add_groups() -> None:
     app.add_typer(cli_prepare.prepare_app, name="prepare")
     app.add_typer(learn.train_app, name="train")
     app.add_typer(learn.index_app, name="index")
+    app.command(name="adapt")(learn.adapt)
     app.command(name="bundle")(learn.bundle)
     app.add_typer(cli_eval.eval_app, name="eval")
     app.add_typer(cli_bench.bench_app, name="bench")

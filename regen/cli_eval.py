@@ -74,10 +74,12 @@ def retrieval(
     seed: Seed = 0,
     force: Force = False,
 ) -> None:
-    """Precision, recall, mAP, nDCG at k, and ECG to report, by group. Example: regen eval retrieval --studies data -k 1 -k 10"""
+    """Precision, mAP, nDCG at k by group; images, ECGs and reports finding each other. Example: regen eval retrieval --studies data -k 1 -k 10"""
     from regen.evaluating.retrieval import evaluate_retrieval
+    from regen.evaluating.space import evaluate_space, reads_images
 
-    evaluate_retrieval(studies, split, bundle, k or [1, 5, 10], out, device, seed, force)
+    run = evaluate_space if reads_images(studies, bundle) else evaluate_retrieval
+    run(studies, split, bundle, k or [1, 5, 10], out, device, seed, force)
 
 
 @eval_app.command("fewshot")

@@ -92,6 +92,40 @@ def build(
     build_index(data, encoder, out, _device(device, 0), split, force, thumbnails)
 
 
+def adapt(
+    bundle: Annotated[str, typer.Option(help="a bundle that reads chest X-rays: a folder or a hub id")],
+    out: Out,
+    labels: Annotated[
+        Path | None, typer.Option(help="CSV: study_id or image, then a column a label: 1, 0, blank; optional subject_id, split")
+    ] = None,
+    images: Annotated[Path | None, typer.Option(help="the folder of the images that the table names")] = None,
+    studies: Annotated[Path | None, typer.Option(help="instead of images: a prepared folder; without --labels its own observations")] = None,
+    sensitivity: Annotated[float | None, typer.Option(help="operating points with at least this sensitivity")] = None,
+    specificity: Annotated[float | None, typer.Option(help="operating points with at least this specificity")] = None,
+    f1: Annotated[bool, typer.Option("--f1", help="operating points of the best F1; by default those of Youden's J")] = False,
+    delta: Annotated[float, typer.Option(help="the asked rate may fail with this probability")] = 0.05,
+    seed: Annotated[int, typer.Option(help="of the split by subject", min=0)] = 0,
+    device: Device = "auto",
+    force: Force = False,
+) -> None:
+    """A small adapter on frozen vectors, stored in a copy of the bundle. Example: regen adapt --bundle B --labels l.csv --images scans --out C"""
+    from regen.adapting import adapt_bundle
+    from regen.encoders.operating_points import Aim
+    from regen.errors import ConfigError
+    from regen.failures import report_failures
+
+    aims = {"--f1": Aim("f1", delta=delta)} if f1 else {}
+    aims |= {} if sensitivity is None else {"--sensitivity": Aim("sensitivity", sensitivity, delta)}
+    aims |= {} if specificity is None else {"--specificity": Aim("specificity", specificity, delta)}
+    if len(aims) > 1:
+        raise ConfigError(f"regen adapt: expected one aim, got {' and '.join(aims)}; give one of them")
+    aim = next(iter(aims.values()), Aim(delta=delta))
+    made = adapt_bundle(bundle, out, labels, images, studies, aim, seed, _device(device, 0), force, _bar())
+    for text in made.lines():
+        typer.echo(text)
+    raise typer.Exit(report_failures(made.failures))
+
+
 def bundle(
     encoder: Annotated[Path, typer.Option(help="an encoder folder")],
     index: Annotated[Path, typer.Option(help="an index folder")],

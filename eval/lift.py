@@ -1,0 +1,43 @@
+"""Does one modality find the other's findings? Of X-rays that show something, what share of the nearest ECGs belong to patients who have it.
+
+found = Found.of(similarity, subjects, has, depth=10)      has: (n,) bool, of query and candidate i alike: the two halves of one visit
+lift(found)                                               array([3.1]): 3.1 times as often as in all candidates; 1 is chance
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from regen.eval.averages import mean, ratio
+from regen.eval.bootstrap import Values
+from regen.eval.set_metrics import Sets
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Found:
+    """share (n,): of each query's nearest, those whose visit has the finding; base (n,): of all it may see; NaN where it has it not itself."""
+
+    share: Values
+    base: Values
+
+    @classmethod
+    def of(cls, nearest: npt.NDArray[np.int64], own: Sets, has: Sets) -> Found:
+        """nearest: (n, k) candidates, -1 where there is none; own: (n, m) True where a candidate is the query's subject's; has: (n,)."""
+        there = nearest >= 0
+        share = ratio((has[np.maximum(nearest, 0)] & there).sum(axis=1).astype(float), there.sum(axis=1).astype(float))
+        base = ratio((~own & has).sum(axis=1).astype(float), (~own).sum(axis=1).astype(float))
+        return cls(np.where(has, share, np.nan), np.where(has, base, np.nan))
+
+
+def nearest_others(similarity: npt.NDArray, own: Sets, depth: int) -> npt.NDArray[np.int64]:
+    """(n, m), (n, m) -> (n, depth) the closest candidates that are not the query's own subject's, -1 where there are fewer."""
+    order = np.argsort(np.where(own, np.inf, -similarity), axis=1, kind="stable")[:, :depth]
+    return np.where(np.take_along_axis(own, order, axis=1), -1, order)
+
+
+def lift(found: Found, weights: Values | None = None) -> Values:
+    """Mean share over mean base; NaN where no query has the finding. Returns (d,)."""
+    return ratio(mean(found.share, weights), mean(found.base, weights))

@@ -1,0 +1,262 @@
+"""`regen adapt`: labels and images in, an adapter folder and its scores on held-out studies out.
+
+    adapted = adapt("bundle/encoder", "adapter", labels="labels.csv", images="images", aim=Aim("sensitivity", 0.95))
+    for line in adapted.lines(): print(line)
+
+Labels come from a table (regen.data_prep.label_table), over a folder of images or a prepared folder, or from the prepared folder's observations.
+
+OUT/
+  adapter.safetensors  adapter.json  manifest.json (the encoder's fingerprint)
+  metrics.json         every label: AUROC, sensitivity and specificity at its operating point, calibration error, with intervals; by sex and age
+  curves.json, .png    ROC and reliability of every label, test split
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+import torch
+
+from regen.artifact import check_free, file_digest, new_artifact
+from regen.bundle import find_bundle, make_bundle
+from regen.data_prep.chexpert import NO_FINDING, OBSERVATIONS, PATHOLOGIES
+from regen.data_prep.label_table import LabelTable, assign_splits, locate_image, read_label_table
+from regen.data_prep.prepare import Failure
+from regen.data_prep.prepared import SPLITS, Prepared
+from regen.data_prep.readers import read_study
+from regen.encoders.adapter import STAGE, Adapter, Cases, fit_adapter
+from regen.encoders.images import observation_matrix
+from regen.encoders.operating_points import Aim
+from regen.encoders.space import Space, load_space
+from regen.errors import ConfigError, DataError, MissingExtraError
+from regen.eval.adapter_curves import curves_of, draw
+from regen.eval.adapter_table import FEW, GroupScore, Rate, adapter_table, groups_of
+from regen.eval.bootstrap import DRAWS, Sampled
+from regen.study import FloatArray
+
+Progress = Callable[[Iterable[int], str], Iterable[int]]
+_BATCH = 64
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Material:
+    """n images with labels (n, len(names)), 1, 0 or NaN, and features (n, width); inputs: digests for the manifest."""
+
+    names: tuple[str, ...]
+    subjects: list[str]
+    splits: list[str]
+    sex: list[str | None]
+    ages: list[float | None]
+    labels: FloatArray
+    features: FloatArray
+    failures: list[Failure] = field(default_factory=list)
+    inputs: dict[str, str] = field(default_factory=dict)
+
+    def rows(self, split: str) -> npt.NDArray[np.int64]:
+        return np.flatnonzero(np.array(self.splits) == split)
+
+    def cases(self, split: str) -> Cases:
+        rows = self.rows(split)
+        return Cases(self.features[rows], self.labels[rows], [self.subjects[i] for i in rows])
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Adapted:
+    """What `adapt` made. groups: scores on the test split, 'all' first; counts: images a split; failures: files that could not be read."""
+
+    out: Path
+    adapter: Adapter
+    groups: list[GroupScore]
+    counts: dict[str, int]
+    failures: list[Failure]
+
+    def lines(self) -> Iterator[str]:
+        """The result for people."""
+        whole = self.groups[0]
+        yield f"images: {', '.join(f'{n} {split}' for split, n in self.counts.items())}; aim: {self.adapter.aim}"
+        for name, why in self.adapter.left_out.items():
+            yield f"  {name}: left out, {why}"
+        yield f"test: {whole.n} images of {whole.patients} patients; 95 % intervals by patient"
+        for score, point in zip(whole.labels, self.adapter.points, strict=True):
+            held = "" if point.confidence is None else f"; {'holds' if point.holds else 'does not hold'}, confidence {point.confidence:.3f}"
+            yield (
+                f"  {score.name}: n {score.n} ({score.positives} positive), AUROC {_shown(score.auroc)}, sensitivity {_shown(score.sensitivity)}, "
+                f"specificity {_shown(score.specificity)}, ECE {_shown(score.ece)}; threshold {point.threshold:.4f} ({point.method}{held})"
+            )
+        for group in self.groups:
+            yield f"  {group.name}: n {group.n}, macro AUROC {_shown(group.macro_auroc)} over {group.in_macro} labels with {FEW} positives or more"
+
+
+def adapt(
+    encoder: str | Path, out: str | Path, labels: str | Path | None = None, images: str | Path | None = None, studies: str | Path | None = None,
+    aim: Aim | None = None, seed: int = 0, device: torch.device | str = "cpu", force: bool = False, progress: Progress = lambda items, _: items,
+    draws: int = DRAWS,
+) -> Adapted:  # fmt: skip
+    """Fit an adapter on the train split, set its operating points on val, score it on test, write the folder `out`.
+
+    encoder: an encoder folder that reads chest X-rays; labels: a CSV; images: the folder its images lie in; studies: a prepared folder, whose
+    observations are the labels where no CSV is given. seed: of the split by subject, the folds and the draws.
+
+    Raises:
+        ConfigError: neither or both of images and studies, images without labels, or an encoder without X-rays.
+        DataError: a table that is wrong, no image that reads, an empty split, or no label that can be learned.
+        ArtifactError: `out` exists without force, or an input is damaged.
+    """
+    if (images is None) == (studies is None):
+        raise ConfigError("regen adapt: expected --images FOLDER or --studies PREPARED, got both or none; give one of them")
+    if images is not None and labels is None:
+        raise ConfigError("regen adapt: expected --labels FILE.csv beside --images, got none; give the table of labels")
+    aim = aim or Aim()
+    check_free(Path(out), force)
+    space = load_space(encoder, device)
+    space.image_tower()
+    table = None if labels is None else read_label_table(labels)
+    if images is not None and table is not None:
+        material = from_folder(space, table, Path(images), seed, progress)
+    else:
+        material = from_prepared(space, Prepared.open(str(studies)), table)
+    inputs = material.inputs | {"encoder": space.fingerprint} | ({} if labels is None else {"labels": file_digest(Path(labels))})
+    config = {"aim": str(aim), "seed": seed}
+    with new_artifact(out, STAGE, config, inputs, force) as work:
+        work.clear()
+        adapter, groups = fit_and_score(material, aim, seed, space.fingerprint, work.path, draws)
+        work.manifest["fingerprint"] = space.fingerprint
+    return Adapted(Path(out), adapter, groups, {split: len(material.rows(split)) for split in SPLITS}, material.failures)
+
+
+def from_folder(space: Space, table: LabelTable, folder: Path, seed: int = 0, progress: Progress = lambda items, _: items) -> Material:
+    """Read and encode the images of a table. One that cannot be read is listed and left out.
+
+    Raises:
+        DataError: no such folder, a subject in two splits, or not one image that reads.
+    """
+    if not folder.is_dir():
+        raise DataError(f"{folder}: expected the folder of the images, got none; check --images")
+    splits = assign_splits(table.subjects, table.splits, seed)
+    features, kept, failures = [], [], []
+    for start in progress(range(0, len(table), _BATCH), "encoding"):
+        pixels: list[FloatArray] = []
+        for i in range(start, min(start + _BATCH, len(table))):
+            path = locate_image(folder, table.images[i])
+            try:
+                pixels.append(_first_view(path))
+                kept.append(i)
+            except (DataError, MissingExtraError) as error:
+                failures.append(Failure(table.study_ids[i], str(path), str(error)))
+        features.append(space.encode_images(pixels)[2])
+    if not kept:
+        raise DataError(f"{folder}: expected chest X-rays that read, got none of {len(table)} ({failures[0].reason})")
+    return Material(
+        table.names, [table.subjects[i] for i in kept], [splits[i] for i in kept], [table.sex[i] for i in kept], [table.ages[i] for i in kept],
+        table.labels[kept], np.concatenate(features), failures,
+    )  # fmt: skip
+
+
+def from_prepared(space: Space, data: Prepared, table: LabelTable | None = None) -> Material:
+    """Encode the first view of the prepared studies that have a label, in the folder's own splits.
+
+    An encoder that was trained on this folder's train split knows those images: the adapter may lean on its features more than it
+    should, and loses by it on val and test, whose figures stay honest.
+
+    Raises:
+        DataError: no such study, or the table names one that the folder does not have.
+    """
+    rows = data.studies.filter(data.studies["cxr_rows"].is_not_null())
+    labels = _observed(rows)
+    if table is not None:
+        place = {study: i for i, study in enumerate(rows["study_id"].to_list())}
+        unknown = [study for study in table.study_ids if study not in place]
+        if unknown:
+            raise DataError(
+                f"labels: expected study_ids of {data.path} with a chest X-ray, got {len(unknown)} others ({unknown[0]!r}); take them out"
+            )
+        if len(set(table.study_ids)) < len(table):
+            raise DataError(f"labels: expected one row a study of {data.path}, got several of one; join them")
+        labels = np.full((len(rows), len(table.names)), np.nan, np.float32)
+        labels[[place[study] for study in table.study_ids]] = table.labels
+    known = np.flatnonzero(~np.isnan(labels).all(1))
+    if not len(known):
+        raise DataError(f"{data.path}: expected chest X-rays with labels, got none; give --labels, or prepare with observations")
+    rows, labels = rows[known.tolist()], labels[known]
+    features = np.zeros((len(rows), space.image_tower().feature_width), np.float32)
+    for positions, block in data.images(rows):
+        features[positions] = space.encode_images(block if data.pixels == space.side else [image.astype(np.float32) / 255 for image in block])[2]
+    subjects = [subject or f"study:{study}" for subject, study in zip(rows["subject_id"].to_list(), rows["study_id"].to_list(), strict=True)]
+    names = OBSERVATIONS if table is None else table.names
+    return Material(
+        names, subjects, rows["split"].to_list(), rows["sex"].to_list(), rows["age"].to_list(), labels, features, inputs={"studies": data.digest}
+    )
+
+
+def fit_and_score(material: Material, aim: Aim, seed: int, fingerprint: str, folder: Path, draws: int = DRAWS) -> tuple[Adapter, list[GroupScore]]:
+    """The adapter of train and val, its scores on test, and all files of both into a folder that is being made.
+
+    Raises:
+        DataError: an empty split, or no label that can be learned.
+    """
+    empty = [split for split in SPLITS if not len(material.rows(split))]
+    if empty:
+        raise DataError(f"regen adapt: expected labelled images in train, val and test, got none in {', '.join(empty)}; label more subjects")
+    adapter = fit_adapter(material.names, material.cases("train"), material.cases("val"), aim, seed, fingerprint)
+    rows, test = material.rows("test"), material.cases("test")
+    labels = test.labels[:, [material.names.index(name) for name in adapter.names]]
+    stated = adapter.probabilities(test.features)
+    groups = groups_of([material.sex[i] for i in rows], [material.ages[i] for i in rows])
+    scores = adapter_table(adapter.names, stated, adapter.thresholds, labels, test.subjects, groups, seed, draws)
+    adapter.save(folder)
+    points = [{"name": name, **point.to_dict()} for name, point in zip(adapter.names, adapter.points, strict=True)]
+    plain: dict[str, Any] = {"aim": str(aim), "split": "test", "seed": seed, "draws": draws, "operating_points": points, "left_out": adapter.left_out}
+    plain |= {"groups": [group.to_dict() for group in scores], "failures": len(material.failures)}
+    (folder / "metrics.json").write_text(json.dumps(plain, indent=1) + "\n", encoding="utf-8")
+    curves = curves_of(adapter.names, stated, labels)
+    (folder / "curves.json").write_text(json.dumps(curves, indent=1) + "\n", encoding="utf-8")
+    draw(curves, [(score.specificity, score.sensitivity) for score in scores[0].labels], folder / "curves.png")
+    return adapter, scores
+
+
+def _first_view(path: Path) -> FloatArray:
+    study = read_study(path)
+    if not study.cxr:
+        raise DataError(f"{path}: expected a chest X-ray, got a recording; leave it out of the table")
+    return study.cxr[0].pixels
+
+
+def _observed(rows: pl.DataFrame) -> FloatArray:
+    """(n, 14) in the order of OBSERVATIONS, uncertain ones NaN. 'No Finding' is known where it is stated or any pathology is more than absent."""
+    labels = observation_matrix(rows)
+    stated = rows["observations"].list.eval(pl.element().struct.field("code") == NO_FINDING).list.any().fill_null(False).to_numpy()
+    sick = (labels[:, [OBSERVATIONS.index(name) for name in PATHOLOGIES]] > 0).any(1)
+    labels[~stated & ~sick, OBSERVATIONS.index(NO_FINDING)] = np.nan
+    labels[labels == 0.5] = np.nan
+    return labels
+
+
+def _shown(value: Sampled | Rate) -> str:
+    low, high = value.interval if isinstance(value, Sampled) else (value.low, value.high)
+    return "-" if np.isnan(value.value) else f"{value.value:.3f} [{low:.3f}, {high:.3f}]"
+
+
+def adapt_bundle(
+    bundle: str | Path, out: str | Path, labels: Path | None, images: Path | None, studies: Path | None, aim: Aim, seed: int,
+    device: torch.device | str, force: bool, progress: Progress,
+) -> Adapted:  # fmt: skip
+    """Adapt a bundle's encoder and write a copy of the bundle that holds the adapter, whole or not at all.
+
+    Raises:
+        As `adapt`, and ArtifactError where `out` exists without force.
+    """
+    check_free(Path(out), force)
+    folder = find_bundle(bundle)
+    with tempfile.TemporaryDirectory() as scratch:
+        made = adapt(folder / "encoder", Path(scratch) / "adapter", labels, images, studies, aim, seed, device, progress=progress)
+        generator = folder / "generator" if (folder / "generator").is_dir() else None
+        make_bundle(folder / "encoder", folder / "index", generator, out, folder / "MODEL_CARD.md", force, made.out)
+    return replace(made, out=Path(out) / "adapter")
