@@ -2,7 +2,8 @@
 
 Text is the anchor (MoRE): each modality is contrasted with its own report. Where X-ray and ECG of one subject lie near in time, they are
 contrasted with each other as well (the edge of MEDBind). Reports or finding sets that are the same are positives (UniCL, as MedImageInsight
-uses it). What the images show and what the ECG states are learned beside it, from the same features.
+uses it). Two disturbed views of one image may be contrasted too (SimCLR, Chen et al. 2020), for archives without reports. What the images
+show and what the ECG states are learned beside it, from the same features.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ from regen.encoders.text import TextTower
 from regen.encoders.training import Checkpoint, Curve, Ema, autocast, clip_and_step, epoch_seed, make_optimizer, one_cycle, seeded
 
 Rows = npt.NDArray[np.int64]
-_EDGES = ("ecg_text", "cxr_text", "cxr_ecg")
+_EDGES = ("ecg_text", "cxr_text", "cxr_ecg", "cxr_cxr")
 
 
 class Scales(nn.Module):
@@ -111,7 +112,8 @@ def train_joint(
 def forward(joint: Joint, units: Rows, recipe: SharedRecipe, device: torch.device) -> Outputs:
     """Units through the towers. Names are left out where no unit has the modality.
 
-    ecg, cxr: unit vectors of the units that have it; ecg_text, cxr_text: of those that have it with a report; statements, observations: logits.
+    ecg, cxr: unit vectors of the units that have it; cxr_again: of another view of the same images, where recipe.image_weight asks for it;
+    ecg_text, cxr_text: of those that have it with a report; statements, observations: logits.
     """
     out: Outputs = {}
     rows, texts = {}, {}
@@ -130,6 +132,10 @@ def forward(joint: Joint, units: Rows, recipe: SharedRecipe, device: torch.devic
             seen = joint.cxr.features(joint.cxr.tokens(images.to(device)))
             out["observations"] = joint.cxr.observations(F.dropout(seen, recipe.dropout)).float()
         out["cxr"] = joint.cxr.embed(seen)
+        if recipe.image_weight:
+            other = disturb_images(joint.images.take(rows["cxr"]))
+            with autocast(device):
+                out["cxr_again"] = joint.cxr.embed(joint.cxr.features(joint.cxr.tokens(other.to(device))))
     for name, told in texts.items():
         if told:
             with autocast(device):
@@ -163,6 +169,9 @@ class Criterion:
                 told = np.flatnonzero(self.reports[name][rows])
                 vectors, texts, groups = outputs[name][torch.from_numpy(told)], outputs.get(f"{name}_text"), self.groups[name][rows[told]]
             total = total + recipe.text_weight * self._contrast(f"{name}_text", texts, vectors, groups, total)
+        if recipe.image_weight:
+            groups = self.groups["cxr"][units[units[:, 1] >= 0, 1]]
+            total = total + recipe.image_weight * self._contrast("cxr_cxr", outputs.get("cxr_again"), outputs.get("cxr"), groups, total)
         both = units[(units >= 0).all(1)]
         if self.joint.recordings is not None:
             pairs = [self._of_pairs(units, outputs, column, name) for column, name in ((1, "cxr"), (0, "ecg"))]

@@ -29,10 +29,11 @@ class SharedRecipe(EncoderRecipe):
     checkpointing: bool = Field(False, description="recompute activations of the image trunk instead of keeping them")
 
     ecg_tower: bool = Field(False, description="train the ECG tower too")
-    start: str = Field("", description="an ECG encoder's folder whose ECG and text towers go on from there")
+    start: str = Field("", description="an encoder's folder whose towers go on from there, as far as this recipe has them")
     window_days: float = Field(60.0, ge=0, description="an X-ray and an ECG of one subject this near in time are a pair (MoRE: 60)")
 
     text_weight: float = Field(1.0, ge=0, description="contrast of each modality with its report")
+    image_weight: float = Field(0.0, ge=0, description="contrast of two views of each image: what archives without reports learn from")
     edge_weight: float = Field(0.5, ge=0, description="contrast between X-ray and ECG of a pair (MEDBind)")
     positives: Literal["findings", "report"] = Field("findings", description="whose equality makes two X-rays positives")
     observation_weight: float = Field(1.0, ge=0, description="binary cross-entropy of the chest observations")
@@ -42,8 +43,6 @@ class SharedRecipe(EncoderRecipe):
     def _parts_fit(self) -> SharedRecipe:
         if self.cxr_width % self.cxr_heads:
             raise ValueError(f"cxr_width must be a multiple of cxr_heads, got {self.cxr_width} and {self.cxr_heads}")
-        if self.start and not self.ecg_tower:
-            raise ValueError("start: goes on from an ECG encoder; set ecg_tower=true")
         return self
 
 

@@ -26,9 +26,8 @@ from regen.encoders.ranks import Ranks
 from regen.encoders.recordings import Recordings, load_recordings
 from regen.encoders.shared import Joint, train_joint
 from regen.encoders.shared_recipe import SharedRecipe
-from regen.encoders.space import save_space
+from regen.encoders.space import load_space, save_space
 from regen.encoders.store import load_towers
-from regen.encoders.text import TextTower
 from regen.encoders.train import Progress, check_coded, embed_features, make_tower, plain
 from regen.encoders.training import Curve, draw_curves
 from regen.errors import DataError
@@ -43,7 +42,6 @@ class EcgPart:
     train: Recordings
     val: Recordings
     curves: dict[str, Curve]
-    text: TextTower | None = None
 
 
 def train_shared(
@@ -66,8 +64,9 @@ def train_shared(
         torch.manual_seed(recipe.seed)
         ecg = _ecg_part(recipe, data, scratch, device, progress) if recipe.ecg_tower else None
         side = recipe.pixels or data.pixels
-        cxr = make_cxr(recipe, side).to(device)
-        text = ecg.text if ecg is not None and ecg.text is not None else make_tower(recipe, _reports(data)).to(device)
+        start = load_space(recipe.start, device) if recipe.start else None
+        cxr = start.cxr.train() if start is not None and start.cxr is not None else make_cxr(recipe, side).to(device)
+        text = start.text.train() if start is not None else make_tower(recipe, _reports(data)).to(device)
         recordings = ecg.train if ecg else None
         units = _units(images, recordings, recipe.window_days)
         joint = Joint(cxr, text, images, units, ecg.encoder if ecg else None, ecg.head if ecg else None, recordings)
@@ -108,7 +107,7 @@ def _ecg_part(recipe: SharedRecipe, data: Prepared, scratch: Path, device: torch
     check_coded(train, val, data.path)
     if recipe.start:
         towers = load_towers(recipe.start, device)
-        return EcgPart(towers.ecg.train(), towers.head.train(), train, val, {}, towers.text.train())
+        return EcgPart(towers.ecg.train(), towers.head.train(), train, val, {})
     encoder = EcgEncoder(recipe.ecg()).to(device)
     head = StatementHead(encoder.feature_width)
     fit_measured(head, np.asarray(train.measures), train.labels)

@@ -11,16 +11,17 @@ from functools import cache
 from pathlib import Path
 from typing import TextIO
 
+import numpy as np
 import polars as pl
 
 from regen.artifact import check_free_file
-from regen.data_prep.image_store import square
+from regen.data_prep.image_store import Bytes, square
 from regen.data_prep.killable import Lost, run_each
 from regen.data_prep.prepare import Failure
 from regen.data_prep.prepared import Prepared, study_from
 from regen.data_prep.readers import find_files, is_image, read_study
 from regen.errors import RegenError
-from regen.study import Draft, Study
+from regen.study import Cxr, Draft, Study
 
 
 @dataclass(slots=True)
@@ -76,11 +77,21 @@ def _read_image(job: tuple[Path, bool, int | None]) -> Study:
 
 
 def prepared_studies(data: Prepared, rows: pl.DataFrame) -> Iterator[Study]:
-    """The studies of a prepared folder with their signals, in order, read as they are asked for."""
-    table = rows.to_dicts()
-    for positions, block in data.signals(rows):
+    """The studies of a prepared folder with their recordings or images, read as they are asked for: ECGs in order, then X-rays in order."""
+    hearts, chests = rows.filter(pl.col("ecg_row").is_not_null()), rows.filter(pl.col("ecg_row").is_null() & pl.col("cxr_rows").is_not_null())
+    table = hearts.to_dicts()
+    for positions, block in data.signals(hearts) if table else ():
         for position, signal in zip(positions, block, strict=True):
             yield study_from(table[int(position)], signal, data.fs)
+    for start in range(0, len(chests), 256):
+        part = chests[start : start + 256]
+        views: list[list[Bytes]] = [[] for _ in range(len(part))]
+        for positions, images in data.images(part, every=True):
+            for position, image in zip(positions, images, strict=True):
+                views[int(position)].append(image)
+        for row, images_of in zip(part.to_dicts(), views, strict=True):
+            cxr = tuple(Cxr(image.astype(np.float32) / np.float32(255), name) for image, name in zip(images_of, row["views"], strict=True))
+            yield replace(study_from(row, None, data.fs), cxr=cxr)
 
 
 @contextmanager

@@ -45,13 +45,14 @@ def options(
 
 @app.command()
 def draft(
-    files: Annotated[list[Path] | None, typer.Argument(help="WFDB headers (.hea), DICOM ECGs, or folders of them")] = None,
+    files: Annotated[list[Path] | None, typer.Argument(help="WFDB headers, DICOM ECGs, chest X-rays (DICOM, PNG, JPEG), or folders of them")] = None,
     bundle: Bundle = "starter",
     studies: Annotated[Path | None, typer.Option(help="instead of files: a prepared folder or its studies.parquet")] = None,
     split: Annotated[str, typer.Option(help="with --studies: train, val or test")] = "test",
     out: Annotated[Path, typer.Option(help="one JSON object a study")] = Path("drafts.jsonl"),
     html: Annotated[Path | None, typer.Option(help="also write a page with traces and evidence into this folder")] = None,
     language: Annotated[str | None, typer.Option(help="of the reports, for bundles that know several: en, de, sv")] = None,
+    any_image: Annotated[bool, typer.Option("--any-image", help="also read what does not look like a chest X-ray; the draft says so")] = False,
     device: Device = "auto",
     threads: Threads = 0,
     force: Force = False,
@@ -59,7 +60,7 @@ def draft(
     """Draft reports. Example: regen draft rec.hea dicom_folder --out drafts.jsonl --html pages"""
     from regen.drafting import draft_files
 
-    raise typer.Exit(draft_files(files or [], bundle, studies, split, out, html, language, device, threads, force))
+    raise typer.Exit(draft_files(files or [], bundle, studies, split, out, html, language, device, threads, force, any_image))
 
 
 @app.command()
@@ -69,6 +70,7 @@ def search(
     k: Annotated[int, typer.Option("-k", help="how many cases", min=1)] = 5,
     bundle: Bundle = "starter",
     as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
+    html: Annotated[Path | None, typer.Option(help="also write a page with the images into this folder")] = None,
     own_subject: Annotated[bool, typer.Option("--own-subject", help="also show earlier studies of the same subject")] = False,
     device: Device = "auto",
 ) -> None:
@@ -77,7 +79,12 @@ def search(
 
     from regen.pipeline import Pipeline
 
-    hits = Pipeline.from_pretrained(bundle, device).search(query, k, own_subject, to)
+    pipeline = Pipeline.from_pretrained(bundle, device)
+    hits = pipeline.search(query, k, own_subject, to)
+    if html is not None:
+        from regen.cxr_page import similar_page
+
+        similar_page(pipeline.query(query), hits, pipeline.archive.thumbnails(hit.study_id for hit in hits), html)
     if as_json:
         rows = [{"rank": h.rank, "study_id": h.study_id, "score": round(h.score, 6), "report": h.report, "allowed": h.allowed} for h in hits]
         typer.echo(json.dumps(rows, ensure_ascii=False, indent=1))

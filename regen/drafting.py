@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+import polars as pl
+
 from regen.artifact import check_free_file
 from regen.batch import FileStudies, jsonl, line, prepared_studies
 from regen.data_prep.prepare import Failure
@@ -13,7 +15,7 @@ from regen.errors import ConfigError, did_you_mean
 from regen.failures import report_failures
 from regen.pipeline import Pipeline, set_threads
 from regen.progress import bar, console
-from regen.study import Draft, Study
+from regen.study import Draft, FloatArray, Study
 
 _ON_PAGE = 50
 """Studies that a page holds, about 100 KB each; the JSON lines hold all."""
@@ -21,7 +23,7 @@ _ON_PAGE = 50
 
 def draft_files(
     files: list[Path], bundle: str, studies: Path | None, split: str, out: Path, html: Path | None, language: str | None, device: str,
-    threads: int, force: bool,
+    threads: int, force: bool, any_image: bool = False,
 ) -> int:  # fmt: skip
     """Returns the exit code: 0, or 1 if some files could not be read (they are listed with their reasons)."""
     if bool(files) == (studies is not None):
@@ -31,8 +33,8 @@ def draft_files(
         check_free_file(html / "index.html", force)
     if threads:
         set_threads(threads)
-    source, total, failures = _source(files, studies, split)
     pipeline = Pipeline.from_pretrained(bundle, device)
+    source, total, failures = _source(files, studies, split, any_image, pipeline)
     shown: list[tuple[Study, Draft]] = []
     done = 0
     with jsonl(out, force) as file:
@@ -44,22 +46,36 @@ def draft_files(
     if html is not None and shown:
         from regen.page import write_page
 
-        console.print(f"page with the first {len(shown)} of {done}: {write_page(shown, html, 'Drafted reports', f'Bundle: {bundle}')}")
+        maps, thumbnails = _maps(pipeline, shown), pipeline.archive.thumbnails(hit.study_id for _, draft in shown for hit in draft.neighbours)
+        page = write_page(shown, html, "Drafted reports", f"Bundle: {bundle}", maps, thumbnails)
+        console.print(f"page with the first {len(shown)} of {done}: {page}")
     console.print(f"{done} drafts in {out}")
     return report_failures(failures)
 
 
-def _source(files: list[Path], studies: Path | None, split: str) -> tuple[Iterable[Study], int, list[Failure]]:
+def _source(files: list[Path], studies: Path | None, split: str, any_image: bool, pipeline: Pipeline) -> tuple[Iterable[Study], int, list[Failure]]:
     if studies is None:
-        found = FileStudies.of(files)
+        found = FileStudies.of(files, any_image)
         return found, len(found.paths), found.failures
     if split not in SPLITS:
         raise ConfigError(f"--split: expected one of {', '.join(SPLITS)}, got {split!r}{did_you_mean(split, SPLITS)}")
     data = Prepared.open(studies)
-    rows = data.split(split)
+    reads = [pl.col("ecg_row").is_not_null()] if pipeline.ecg_writer is not None else []
+    reads += [pl.col("cxr_rows").is_not_null()] if pipeline.space.cxr is not None else []
+    rows = data.split(split, with_ecg=False).filter(pl.any_horizontal(reads))
     if not len(rows):
-        raise ConfigError(f"{studies}: expected recordings in the {split} split, got none; choose another --split")
+        raise ConfigError(f"{studies}: expected studies in the {split} split that the bundle drafts reports of, got none; choose another --split")
     return prepared_studies(data, rows), len(rows), []
+
+
+def _maps(pipeline: Pipeline, shown: list[tuple[Study, Draft]]) -> dict[str, list[FloatArray]]:
+    """Heat maps of the sentences of every chest X-ray on the page, one array a view."""
+    from regen.encoders.heatmap import sentence_maps
+
+    return {
+        study.study_id: [sentence_maps(pipeline.space, view.pixels, [s.text for s in draft.sentences]) for view in study.cxr]
+        for study, draft in shown if study.cxr and draft.sentences
+    }  # fmt: skip
 
 
 def _pairs(pipeline: Pipeline, studies: Iterable[Study], language: str | None) -> Iterator[tuple[Study, Draft]]:

@@ -7,16 +7,17 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from pathlib import Path
 from textwrap import shorten
 
 from regen.artifact import write_text
+from regen.data_prep.image_store import Bytes
 from regen.data_prep.measure import UNITS
 from regen.data_prep.statements import BY_CODE
 from regen.ecg_svg import ecg_svg
-from regen.study import DISCLAIMER, Draft, Finding, Hit, Sentence, Study
+from regen.study import DISCLAIMER, Draft, Finding, FloatArray, Hit, Sentence, Study
 
 _STYLE = """
 :root{color-scheme:light dark;--bg:#f7f8f9;--card:#fff;--ink:#1b2530;--soft:#53606e;--line:#d8dee5;--link:#1b5e8c;--bar:#2f6f9f;--low:#a5b3c1;
@@ -90,19 +91,35 @@ _OTHERS, _NAMED = 5, 5
 """How many findings that are not positive are in sight, and how many retrieved cases are named beside a sentence."""
 
 
-def write_page(cases: Sequence[tuple[Study, Draft]], out: Path, title: str, note: str) -> Path:
+def write_page(
+    cases: Sequence[tuple[Study, Draft]], out: Path, title: str, note: str,
+    maps: Mapping[str, Sequence[FloatArray]] | None = None, thumbnails: Mapping[str, Bytes] | None = None,
+) -> Path:  # fmt: skip
     """Write one self-contained index.html into the folder `out`, as one step. Returns its path.
 
-    cases: each study beside its draft, in the order of the page; title and note are plain text.
+    cases: each study beside its draft, in the order of the page; title and note are plain text. Of chest X-rays, maps: study id -> heat maps
+    and thumbnails: id of a retrieved study -> image, both as regen.cxr_page.cxr_card takes them.
     """
+    from regen.cxr_page import STYLE, cxr_card
+
+    style = STYLE if any(study.cxr for study, _ in cases) else ""
+    body = "".join(
+        cxr_card(study, draft, (maps or {}).get(study.study_id, ()), thumbnails or {}, number) if study.cxr else _case(number, study, draft)
+        for number, (study, draft) in enumerate(cases, 1)
+    )
+    return write_document(out, title, note, f"{_contents(cases)}<main>{body}</main>", style)
+
+
+def write_document(out: Path, title: str, note: str, body: str, style: str = "") -> Path:
+    """The frame of every page, written as out/index.html: title, note and disclaimer. body: HTML; style: more CSS, of a page with images."""
     out.mkdir(parents=True, exist_ok=True)
-    body = "".join(_case(number, study, draft) for number, (study, draft) in enumerate(cases, 1))
     page = (
         '<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width,initial-scale=1">'
-        "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">"
-        f"<title>{escape(title)}</title><style>{_STYLE}</style></head><body><header><h1>{escape(title)}</h1>"
-        f'<p class="soft">{escape(note)}</p><p class="disclaimer" role="note">{escape(DISCLAIMER)}</p></header>{_contents(cases)}'
-        f"<main>{body}</main><footer><p>{escape(DISCLAIMER)}</p></footer></body></html>\n"
+        "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'"
+        f'{"; img-src data:" if style else ""}">'
+        f"<title>{escape(title)}</title><style>{_STYLE}{style}</style></head><body><header><h1>{escape(title)}</h1>"
+        f'<p class="soft">{escape(note)}</p><p class="disclaimer" role="note">{escape(DISCLAIMER)}</p></header>{body}'
+        f"<footer><p>{escape(DISCLAIMER)}</p></footer></body></html>\n"
     )
     path = out / "index.html"
     write_text(path, page.encode("utf-8", "replace").decode("utf-8"))
@@ -123,32 +140,32 @@ def _contents(cases: Sequence[tuple[Study, Draft]]) -> str:
 
 def _tally(draft: Draft) -> str:
     counts = Counter(_STATUS.get(s.status, "uncertain") for s in draft.sentences) + Counter({"dropped": len(draft.dropped)})
-    marks = [_mark(name, f"{counts[name]} {name}") for name in _SHAPES if counts[name]]
-    marks += [_mark("uncertain", "low evidence")] if "low_evidence" in draft.flags else []
+    marks = [show_mark(name, f"{counts[name]} {name}") for name in _SHAPES if counts[name]]
+    marks += [show_mark("uncertain", "low evidence")] if "low_evidence" in draft.flags else []
     return f'<div class="tally">{"".join(marks) or "none"}</div>'
 
 
-def _mark(status: str, words: str) -> str:
+def show_mark(status: str, words: str) -> str:
     return f'<span class="mark {status}"><svg viewBox="0 0 10 10" aria-hidden="true">{_SHAPES[status]}</svg>{escape(words)}</span>'
 
 
 def _case(number: int, study: Study, draft: Draft) -> str:
-    flags = sorted(map(_flag, dict.fromkeys((*draft.flags, *study.flags))), key=lambda item: item.startswith("<li class"))
+    flags = sorted(map(show_flag, dict.fromkeys((*draft.flags, *study.flags))), key=lambda item: item.startswith("<li class"))
     other = f'<p>{escape(study.report or "")}</p><p class="soft">For comparison; the draft was written without it.</p>'
     return (
-        f'<article id="case-{number}" aria-labelledby="title-{number}">{_heading(number, study)}{_figure(study)}'
+        f'<article id="case-{number}" aria-labelledby="title-{number}">{show_heading(number, study)}{show_figure(study)}'
         f'<div class="pair"><section><h3>Draft report</h3><p class="disclaimer small">{escape(draft.disclaimer or DISCLAIMER)}</p>'
         + (f'<ul class="flags">{"".join(flags)}</ul>' if flags else "")
         + f"{_sentences(number, draft)}"
         + (f'<h3 class="gone">Report on file</h3>{other}' if study.report else "")
-        + f"</section><section><h3>Measurements</h3>{_measurements(study, draft)}</section></div>"
-        f'<div class="pair even"><section><h3>Finding probabilities</h3>{_findings(draft.findings)}</section>'
+        + f"</section><section><h3>Measurements</h3>{show_measurements(study, draft)}</section></div>"
+        f'<div class="pair even"><section><h3>Finding probabilities</h3>{show_findings(draft.findings)}</section>'
         f"<section><h3>Retrieved cases</h3>{_neighbours(number, draft.neighbours)}</section></div>"
-        f"<footer>{escape(_timing(draft))}</footer></article>"
+        f"<footer>{escape(show_timing(draft))}</footer></article>"
     )
 
 
-def _heading(number: int, study: Study) -> str:
+def show_heading(number: int, study: Study) -> str:
     badge, origin = _source(study)
     about = [f"subject {study.subject_id}" if study.subject_id else "", f"{study.age:.0f} years" if study.age is not None else "", study.sex or ""]
     about += [f"{study.time:%Y-%m-%d %H:%M}" if study.time else "", origin]
@@ -163,18 +180,19 @@ def _source(study: Study) -> tuple[str, str]:
     """The badge, and a sentence: a synthetic study says so in its source or its id."""
     if study.source.startswith("synthetic") or study.study_id.startswith("synthetic"):
         return "Synthetic", "computed by a model, not recorded from a patient"
+    what = "Real image" if study.cxr and study.ecg is None else "Real recording"
     name = study.source.replace("\\", "/").rstrip("/").rsplit("/", 1)[-1]
-    return ("Real recording", f"read from {name}") if name else ("Source not stated", "")
+    return (what, f"read from {name}") if name else ("Source not stated", "")
 
 
-def _flag(flag: str) -> str:
+def show_flag(flag: str) -> str:
     name, _, what = flag.partition(":")
     what = BY_CODE[what].label if what in BY_CODE else what
     text = _FLAGS[name].format(what) if name in _FLAGS else f"{name.replace('_', ' ').capitalize()}{': ' if what else ''}{what}."
-    return f'<li class="soft">{escape(text)}</li>' if name in _NOTES else f"<li>{_mark('uncertain', text)}</li>"
+    return f'<li class="soft">{escape(text)}</li>' if name in _NOTES else f"<li>{show_mark('uncertain', text)}</li>"
 
 
-def _figure(study: Study) -> str:
+def show_figure(study: Study) -> str:
     if study.ecg is None:
         return "<p>This study holds no ECG.</p>"
     return (
@@ -185,15 +203,16 @@ def _figure(study: Study) -> str:
 
 def _sentences(case: int, draft: Draft) -> str:
     places = {hit.study_id: rank for rank, hit in enumerate(draft.neighbours, 1)}
-    kept = "".join(_sentence(case, s, places) for s in draft.sentences)
+    kept = "".join(show_sentence(case, s, places) for s in draft.sentences)
     out = f'<ol class="draft">{kept}</ol>' if kept else "<p>No sentence was kept: nothing the writer proposed is supported.</p>"
     if draft.dropped:
-        gone = "".join(_sentence(case, s, places, dropped=True) for s in draft.dropped)
+        gone = "".join(show_sentence(case, s, places, dropped=True) for s in draft.dropped)
         out += f'<h3 class="gone">Taken out of the draft</h3><ul class="draft">{gone}</ul>'
     return out
 
 
-def _sentence(case: int, sentence: Sentence, places: dict[str, int], dropped: bool = False) -> str:
+def show_sentence(case: int, sentence: Sentence, places: dict[str, int], dropped: bool = False, tail: str = "", name: str = "") -> str:
+    """places: study id -> rank of a retrieved case. tail: HTML for the end of the item; name: its class."""
     status = "dropped" if dropped else _STATUS.get(sentence.status, "uncertain")
     text = f"<del>{escape(sentence.text)}</del>" if dropped else escape(sentence.text)
     reason = sentence.reason or "the findings contradict it"
@@ -207,7 +226,9 @@ def _sentence(case: int, sentence: Sentence, places: dict[str, int], dropped: bo
     named = [_named(case, e.study_id, e.score, places) for e in sentence.evidence[:_NAMED]]
     more = f" and {len(sentence.evidence) - _NAMED} more" if len(sentence.evidence) > _NAMED else ""
     why.append(f"stated by {', '.join(named)}{more}" if named else "stated by no retrieved case")
-    return f'<li><div class="says"><span>{text}</span>{_mark(status, status.capitalize())}</div><div class="why">{" · ".join(why)}</div></li>'
+    head = f'<div class="says"><span>{text}</span>{show_mark(status, status.capitalize())}</div>'
+    opening = f'<li class="{name}">' if name else "<li>"
+    return f'{opening}{head}<div class="why">{" · ".join(why)}</div>{tail}</li>'
 
 
 def _named(case: int, study_id: str, score: float, places: dict[str, int]) -> str:
@@ -215,7 +236,7 @@ def _named(case: int, study_id: str, score: float, places: dict[str, int]) -> st
     return f'<a href="#case-{case}-hit-{places[study_id]}">{text}</a> ({score:.2f})' if study_id in places else f"{text} ({score:.2f})"
 
 
-def _measurements(study: Study, draft: Draft) -> str:
+def show_measurements(study: Study, draft: Draft) -> str:
     rows = "".join(_measurement(name, draft.measured.get(name), study) for name in _MEASURED)
     head = '<tr><th scope="col">Interval</th><th scope="col" class="n">Value</th><td></td><th scope="col" class="n">Usual adult</th></tr>'
     return f"<table><caption>Computed from the average beat</caption><thead>{head}</thead><tbody>{rows}</tbody></table>"
@@ -232,12 +253,12 @@ def _measurement(name: str, value: float | None, study: Study) -> str:
         return f'<tr class="quiet"><th scope="row">{label}</th><td class="n" colspan="2">not measurable</td><td class="n">{span}</td></tr>'
     unit = {"degrees": "°"}.get(UNITS[name], f" {UNITS[name]}")
     beyond = "" if usual is None else "high" if round(value) > usual[1] else "low" if round(value) < usual[0] else ""
-    mark = _mark("uncertain", beyond) if beyond else ""
+    mark = show_mark("uncertain", beyond) if beyond else ""
     shown = f"{round(value)}{unit}".replace("-", "−")
     return f'<tr><th scope="row">{label}</th><td class="n">{shown}</td><td>{mark}</td><td class="n soft">{span}</td></tr>'
 
 
-def _findings(findings: Iterable[Finding]) -> str:
+def show_findings(findings: Iterable[Finding]) -> str:
     ranked = sorted(findings, key=lambda f: -f.probability)
     if not ranked:
         return "<p>No finding was scored.</p>"
@@ -252,11 +273,15 @@ def _findings(findings: Iterable[Finding]) -> str:
 
 def _finding_rows(title: str, findings: Sequence[Finding]) -> str:
     rows = "".join(
-        f'<tr class="{"" if f.positive else "quiet"}"><th scope="row">{escape(f.label)} <span class="code soft">{escape(f.code)}</span>{_odd(f)}</th>'
+        f'<tr class="{"" if f.positive else "quiet"}"><th scope="row">{escape(f.label)}{_code(f)}{_odd(f)}</th>'
         f'<td class="n">{_share(f.probability)}</td><td class="bars">{_bar(f)}</td></tr>'
         for f in findings
     )
     return f'<tr><th colspan="3" scope="colgroup">{title}</th></tr>{rows or "<tr><td colspan=3>none</td></tr>"}'
+
+
+def _code(finding: Finding) -> str:
+    return "" if finding.code == finding.label else f' <span class="code soft">{escape(finding.code)}</span>'
 
 
 def _odd(finding: Finding) -> str:
@@ -289,7 +314,7 @@ def _neighbours(case: int, hits: Sequence[Hit]) -> str:
     return f"<table><caption>{caption}</caption><thead>{head}</thead><tbody>{rows}</tbody></table>{filters}"
 
 
-def _timing(draft: Draft) -> str:
+def show_timing(draft: Draft) -> str:
     steps = ", ".join(f"{name.replace('_', ' ')} {ms:.0f} ms" for name, ms in draft.timing_ms.items())
     return f"{f'Time taken: {steps}. ' if steps else ''}Bundle: {draft.bundle}."
 

@@ -21,9 +21,11 @@ from torch import Tensor
 
 from regen.artifact import load_manifest, require_partner
 from regen.bundle import find_bundle, make_bundle
+from regen.chest import draft_chest, see_chest
 from regen.data_prep.clean import standard
 from regen.data_prep.measure import UNITS
 from regen.data_prep.readers import READERS, read_study
+from regen.encoders.adapter import Adapter
 from regen.encoders.recordings import FS, clean_and_measure
 from regen.encoders.space import Space, load_space
 from regen.encoders.store import Towers
@@ -55,12 +57,14 @@ class Seen:
 
 @dataclass(slots=True, eq=False)
 class Pipeline:
-    """Encoder, archive and writers of one bundle. ecg_writer: drafts of ECGs, chest_writer: of chest X-rays, where the bundle has them."""
+    """Encoder, archive, writer and adapter of one bundle. ecg_writer: of ECG drafts; adapter: what images show; None where it has none."""
 
     space: Space
     archive: Archive
     ecg_writer: Writer | None
     folder: Path
+    adapter: Adapter | None = None
+    name: str = ""
 
     @classmethod
     def from_pretrained(cls, name: str | Path = "starter", device: str = "auto") -> Pipeline:
@@ -79,7 +83,8 @@ class Pipeline:
         writer = LocalWriter.open(folder / "generator", archive.part("ecg"), where) if (folder / "generator").is_dir() else None
         if writer is not None:
             writer.name = str(name)
-        return cls(space, archive, writer, folder)
+        adapter = Adapter.load(folder / "adapter", space.fingerprint) if (folder / "adapter").is_dir() else None
+        return cls(space, archive, writer, folder, adapter, str(name))
 
     def save_pretrained(self, out: str | Path, force: bool = False) -> None:
         """Copy the bundle this pipeline was loaded from to another folder, whole or not at all."""
@@ -113,7 +118,7 @@ class Pipeline:
         """Draft a report for a file or Study, or for several.
 
         Raises:
-            DataError: a file that cannot be read, or a study without an ECG.
+            DataError: a file that cannot be read, or a study without an ECG or a chest X-ray.
         """
         if isinstance(source, (str, Path, Study)):
             return next(self.drafts([_study(source)], language))
@@ -132,7 +137,16 @@ class Pipeline:
             raise ConfigError(f"language: expected one that the bundle's cases are written in ({known}), got {language!r}")
         studies = iter(studies)
         while batch := list(islice(studies, _BATCH)):
-            yield from self._draft_batch(batch, language, blank_ecg, blank_retrieval)
+            made: dict[int, Draft] = {}
+            chest = [i for i, study in enumerate(batch) if study.cxr and study.ecg is None]
+            if chest:
+                made |= zip(
+                    chest, draft_chest(self.space, self.archive, self.adapter, [batch[i] for i in chest], self.name, blank_retrieval), strict=True
+                )
+            hearts = [i for i in range(len(batch)) if i not in made]
+            if hearts:
+                made |= zip(hearts, self._draft_batch([batch[i] for i in hearts], language, blank_ecg, blank_retrieval), strict=True)
+            yield from (made[i] for i in range(len(batch)))
 
     def search(self, source: Source, k: int = 5, own_subject: bool = False, to: str | None = None) -> list[Hit]:
         """The k nearest reported cases. The study itself, later studies and, unless own_subject, its subject's others are never shown.
@@ -152,12 +166,15 @@ class Pipeline:
         own, vector = self.place(study)
         return self.archive.part(TO[to] if to else own).hits(vector, k, Asker.of(study, own_subject))
 
+    @staticmethod
+    def query(source: Source) -> Study:
+        """The study that a search is about; words become a study that holds nothing but them, as its id."""
+        return Study(source) if isinstance(source, str) and is_query(source) else _study(source)
+
     def place(self, study: Study) -> tuple[str, FloatArray]:
         """Where a study lies in the space: its modality, 'cxr' or 'ecg', and its vector (dim,). The views of an X-ray are averaged."""
         if study.cxr and (self.space.cxr is not None or study.ecg is None):
-            vectors, _, _ = self.space.encode_images([view.pixels for view in study.cxr])
-            mean = vectors.mean(axis=0)
-            return "cxr", mean / np.linalg.norm(mean).clip(1e-6)
+            return "cxr", see_chest(self.space, None, [study]).vectors[0]
         return "ecg", self.see([study]).embeddings[0]
 
     def see(self, studies: Sequence[Study], blank: bool = False) -> Seen:
@@ -165,7 +182,7 @@ class Pipeline:
         raw, flags = [], []
         for study in studies:
             if study.ecg is None:
-                raise DataError(f"{study.study_id}: expected an ECG, the study has none; give a study with a recording")
+                raise DataError(f"{study.study_id}: expected an ECG or a chest X-ray, the study has none; give a study with a recording")
             signal, more = standard(study.ecg, FS)
             raw.append(np.full_like(signal, np.nan) if blank else signal)
             flags.append(tuple(f for f in more if f not in study.flags))

@@ -60,7 +60,7 @@ def test_a_draft_as_json_is_what_the_documentation_says(pipeline: Pipeline, stud
     for study, draft in zip(studies, pipeline.draft(studies), strict=True):
         row = json.loads(line(draft))
         assert all(isinstance(row[key], kind) for key, kind in KEYS.items())
-        assert set(row) - set(KEYS) == {"dropped", "disclaimer"}
+        assert set(row) - set(KEYS) == {"dropped", "disclaimer", "sections"}
         assert row["report"] == " ".join(s["text"] for s in row["sentences"])
         for sentence in row["sentences"]:
             assert sentence["status"] in {"supported", "uncertain"}
@@ -179,7 +179,7 @@ def test_a_training_study_never_reads_its_own_report(pipeline: Pipeline, tiny_da
 
 
 def test_a_study_without_an_ecg_is_one_clear_error(pipeline: Pipeline, studies: list[Study]) -> None:
-    with pytest.raises(DataError, match=f"{studies[0].study_id}: expected an ECG, the study has none"):
+    with pytest.raises(DataError, match=f"{studies[0].study_id}: expected an ECG or a chest X-ray, the study has none"):
         pipeline.draft(replace(studies[0], ecg=None))
     with pytest.raises(DataError, match="expected an ECG"):
         pipeline.draft("nowhere.xyz")

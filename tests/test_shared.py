@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import torch
 import torch.multiprocessing as mp
 from torch import nn
 
+from regen.artifact import new_artifact
 from regen.data_prep.chexpert import OBSERVATIONS
 from regen.data_prep.prepare import write
 from regen.data_prep.prepared import Prepared
@@ -258,6 +260,36 @@ def test_what_is_trained_is_what_is_loaded(both: Prepared, tmp_path: Path, chang
     again, _, _ = space.encode_images([p.astype(np.float32) / 255 for p in images.pixels])
     np.testing.assert_allclose(again, vectors, atol=2e-2)
     assert space.text.encode(["Right pleural effusion."]).shape == (1, 16)
+
+
+def test_training_goes_on_from_an_encoder_and_needs_no_report(both: Prepared, tmp_path: Path) -> None:
+    train_shared(SharedRecipe(**TINY), both.path, tmp_path / "a", CPU)
+    silent = both.studies.with_columns(report=pl.lit(None, pl.String))
+    data = tmp_path / "silent"
+    with new_artifact(data, "prepare", both.manifest["config"], {}) as work:
+        shutil.copytree(both.path / "cxr", work.path / "cxr")
+        silent.write_parquet(work.path / "studies.parquet")
+        work.manifest |= {name: both.manifest[name] for name in ("fs", "pixels", "studies", "failed")}
+    recipe = SharedRecipe(**TINY | {"start": str(tmp_path / "a"), "image_weight": 1.0, "align_rate": 1e-9})
+    train_shared(recipe, data, tmp_path / "b", CPU)
+    images = load_images(both, both.split_cxr("test"), tmp_path, "x")
+    first, second = (load_space(tmp_path / name).encode_images(images.pixels)[0] for name in "ab")
+    np.testing.assert_allclose(first, second, atol=2e-2)
+
+
+def test_two_views_of_an_image_are_contrasted_where_asked(both: Prepared, tmp_path: Path) -> None:
+    recipe = SharedRecipe(**TINY, image_weight=1.0, observation_weight=0, text_weight=0, positives="report")
+    images = load_images(both, both.split_cxr("train"), tmp_path, "t")
+    units = np.stack([np.full(4, -1), np.arange(4)], 1)
+    joint = Joint(make_cxr(recipe, 32), TextTower.small(images.reports, 16, 32, 1, 64, 200), images, units)
+    assert "cxr_again" in forward(joint, units, recipe, CPU)
+    assert "cxr_again" not in forward(joint, units, SharedRecipe(**TINY), CPU)
+    eye = torch.eye(16)[:4]
+    criterion = Criterion(joint, recipe, Scales(), Ranks())
+    criterion.groups = {"cxr": np.arange(1000)[:, None].repeat(2, 1)}
+    right, wrong = (float(criterion.of(units)({"cxr": eye, "cxr_again": again}).detach()) for again in (eye, eye.flip(0)))
+    assert right < 0.01
+    assert wrong > 10
 
 
 def test_the_same_seed_gives_the_same_encoder(both: Prepared, tmp_path: Path) -> None:

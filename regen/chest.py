@@ -1,0 +1,85 @@
+"""The chest X-ray's way through a bundle: images in, vectors and probabilities, similar cases, drafts out.
+
+seen = see_chest(space, adapter, studies)              one row a study; its views are averaged
+drafts = draft_chest(space, archive, adapter, studies)
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from regen.data_prep.chexpert import OBSERVATIONS
+from regen.encoders.adapter import Adapter
+from regen.encoders.space import Space
+from regen.errors import DataError
+from regen.generators.chest_writer import ChestRequest, ChestWriter
+from regen.index.archive import Archive
+from regen.index.case_index import Asker
+from regen.study import Draft, FloatArray, Study
+
+UNSET = 0.5
+"""Operating point of an observation that no adapter has learned."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SeenChest:
+    """vectors: (n, dim) unit; probabilities: (n, 14) in the order of OBSERVATIONS, thresholds: (14,) above which each counts as found."""
+
+    vectors: FloatArray
+    probabilities: FloatArray
+    thresholds: FloatArray
+
+
+def see_chest(space: Space, adapter: Adapter | None, studies: Sequence[Study]) -> SeenChest:
+    """What the encoder makes of studies with chest X-rays, and what the adapter reads off its features, where the bundle has one.
+
+    Raises:
+        DataError: a study without an image.
+        ConfigError: an encoder that reads no X-rays.
+    """
+    for study in studies:
+        if not study.cxr:
+            raise DataError(f"{study.study_id}: expected a chest X-ray, the study has none; give a study with an image")
+    counts = np.array([len(study.cxr) for study in studies])
+    vectors, stated, features = space.encode_images([view.pixels for study in studies for view in study.cxr])
+    thresholds = np.full(len(OBSERVATIONS), UNSET, np.float32)
+    if adapter is not None:
+        learned = adapter.probabilities(features)
+        for column, (name, point) in enumerate(zip(adapter.names, adapter.points, strict=True)):
+            if name in OBSERVATIONS:
+                stated[:, OBSERVATIONS.index(name)] = learned[:, column]
+                thresholds[OBSERVATIONS.index(name)] = point.threshold
+    first = np.concatenate([[0], np.cumsum(counts)[:-1]])
+    mean = np.add.reduceat(vectors, first)
+    mean /= np.linalg.norm(mean, axis=1, keepdims=True).clip(1e-6)
+    return SeenChest(mean, np.add.reduceat(stated, first) / counts[:, None], thresholds)
+
+
+def draft_chest(
+    space: Space, archive: Archive, adapter: Adapter | None, studies: Sequence[Study], bundle: str = "", blank_retrieval: bool = False
+) -> list[Draft]:
+    """A draft a study, in order; without retrieval from the probabilities alone.
+
+    Raises:
+        As see_chest; ConfigError where the archive holds no X-rays.
+    """
+    started = time.perf_counter()
+    seen = see_chest(space, adapter, studies)
+    encoded = time.perf_counter()
+    index = archive.part("cxr")
+    writer = ChestWriter(index, seen.thresholds, name=bundle)
+    askers = [Asker.of(study) for study in studies]
+    if blank_retrieval:
+        ids, scores = np.zeros((len(studies), 0), np.int64), np.zeros((len(studies), 0), np.float32)
+    else:
+        ids, scores = index.search(seen.vectors, writer.needs, askers)
+    found = time.perf_counter()
+    requests = [ChestRequest(s, seen.probabilities[i], ids[i], scores[i], allowed=index.why(askers[i])) for i, s in enumerate(studies)]
+    drafts = writer.write(requests)
+    each = 1000 / len(studies)
+    spent = {"encode": round((encoded - started) * each, 3), "retrieve": round((found - encoded) * each, 3)}
+    return [replace(draft, timing_ms=spent | draft.timing_ms) for draft in drafts]

@@ -1,0 +1,157 @@
+"""Chest X-rays from file to draft on the command line: draft, classify, adapt, search and eval retrieval on a tiny bundle."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from test_shared import CPU, TINY
+
+from regen.bundle import make_bundle
+from regen.chest import draft_chest, see_chest
+from regen.cli import main
+from regen.data_prep.chexpert import OBSERVATIONS
+from regen.data_prep.prepare import write
+from regen.data_prep.prepared import Prepared
+from regen.data_prep.synthetic_cohort import entries
+from regen.encoders.shared_recipe import SharedRecipe
+from regen.encoders.train_shared import train_shared
+from regen.errors import ConfigError, DataError
+from regen.evaluating.space import evaluate_space, reads_images
+from regen.index.build import build_index
+from regen.pipeline import Pipeline
+from regen.study import Cxr, Study
+
+
+def call(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:
+    with pytest.raises(SystemExit) as stopped:
+        main([str(a) for a in arguments])
+    out, err = capsys.readouterr()
+    return int(stopped.value.code or 0), out, err
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Prepared:
+    out = tmp_path_factory.mktemp("chest") / "data"
+    write(entries(90, 5, ("ecg", "cxr")), out, "synthetic", {}, workers=1, pixels=32)
+    return Prepared.open(out)
+
+
+@pytest.fixture(scope="module")
+def bundle(data: Prepared, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("bundle")
+    train_shared(SharedRecipe(**TINY, ecg_tower=True), data.path, root / "encoder", CPU)
+    build_index(data.path, root / "encoder", root / "index")
+    make_bundle(root / "encoder", root / "index", None, root / "bundle")
+    return root / "bundle"
+
+
+@pytest.fixture
+def image(data: Prepared, tmp_path: Path) -> Path:
+    _, block = next(iter(data.images(data.split_cxr("test"))))
+    path = tmp_path / "chest.png"
+    Image.fromarray(block[0]).resize((200, 200)).save(path)
+    return path
+
+
+def test_draft_writes_sections_evidence_and_a_page(capsys: pytest.CaptureFixture[str], bundle: Path, image: Path, tmp_path: Path) -> None:
+    out = tmp_path / "d.jsonl"
+    code, _, _ = call(capsys, "draft", image, "--bundle", bundle, "--out", out, "--html", tmp_path / "page", "--device", "cpu")
+    assert code == 0
+    (row,) = [json.loads(text) for text in out.read_text().splitlines()]
+    assert row["study_id"] == "chest"
+    assert sorted(f["code"] for f in row["findings"]) == sorted(OBSERVATIONS)
+    assert set(row["sections"]) <= {"findings", "impression"}
+    assert row["report"]
+    assert {s["status"] for s in row["sentences"]} <= {"supported", "uncertain"}
+    page = (tmp_path / "page" / "index.html").read_text()
+    assert "data:image/png" in page
+    assert row["disclaimer"] in page
+
+
+def test_draft_of_a_prepared_split_drafts_the_images(capsys: pytest.CaptureFixture[str], data: Prepared, bundle: Path, tmp_path: Path) -> None:
+    out = tmp_path / "d.jsonl"
+    assert call(capsys, "draft", "--studies", data.path, "--split", "val", "--bundle", bundle, "--out", out, "--device", "cpu")[0] == 0
+    made = [json.loads(text)["study_id"] for text in out.read_text().splitlines()]
+    assert made == data.split_cxr("val")["study_id"].to_list()
+
+
+def test_views_are_averaged_and_studies_keep_their_rows(bundle: Path, rng: np.random.Generator) -> None:
+    pipe = Pipeline.from_pretrained(bundle, "cpu")
+    views = [Cxr(rng.random((40, 40), dtype=np.float32)) for _ in range(3)]
+    studies = [Study("a", cxr=(views[0],)), Study("b", cxr=(views[1], views[2])), Study("c", cxr=(views[2],))]
+    seen = see_chest(pipe.space, None, studies)
+    alone, _, _ = pipe.space.encode_images([v.pixels for v in views])
+    np.testing.assert_allclose(seen.vectors[[0, 2]], alone[[0, 2]], atol=1e-2)
+    mean = alone[1] + alone[2]
+    np.testing.assert_allclose(seen.vectors[1], mean / np.linalg.norm(mean), atol=1e-2)
+    with pytest.raises(DataError, match="expected a chest X-ray"):
+        see_chest(pipe.space, None, [Study("x")])
+
+
+def test_without_retrieval_the_draft_cites_nothing_and_says_so(bundle: Path, rng: np.random.Generator) -> None:
+    pipe = Pipeline.from_pretrained(bundle, "cpu")
+    study = Study("a", cxr=(Cxr(rng.random((40, 40), dtype=np.float32)),))
+    (draft,) = draft_chest(pipe.space, pipe.archive, None, [study], blank_retrieval=True)
+    assert "no_retrieval" in draft.flags
+    assert not draft.neighbours
+    assert not any(s.evidence for s in draft.sentences)
+
+
+def test_adapt_stores_an_adapter_that_draft_and_classify_use(
+    capsys: pytest.CaptureFixture[str], data: Prepared, bundle: Path, image: Path, tmp_path: Path
+) -> None:
+    other = tmp_path / "adapted"
+    code, out, err = call(capsys, "adapt", "--bundle", bundle, "--studies", data.path, "--out", other, "--specificity", "0.8", "--device", "cpu")
+    assert (code, "AUROC" in out) == (0, True), err
+    pipe = Pipeline.from_pretrained(other, "cpu")
+    assert pipe.adapter is not None
+    learned = dict(zip(pipe.adapter.names, pipe.adapter.points, strict=True))
+    code, out, _ = call(capsys, "classify", image, "--bundle", other, "--json", "--device", "cpu")
+    rows = {row["name"]: row for row in json.loads(out)["findings"]}
+    assert set(rows) >= set(OBSERVATIONS)
+    assert {name for name, row in rows.items() if row["how"] == "adapter"} == set(learned)
+    draft = pipe.draft(image)
+    for finding in draft.findings:
+        if finding.code in learned:
+            assert finding.threshold == pytest.approx(learned[finding.code].threshold, abs=1e-4)
+            assert finding.probability == pytest.approx(rows[finding.code]["probability"], abs=2e-2)
+    code, _, err = call(capsys, "adapt", "--bundle", bundle, "--studies", data.path, "--out", tmp_path / "x", "--specificity", "0.8", "--f1")
+    assert (code, "expected one aim" in err) == (2, True)
+
+
+def test_classify_without_an_adapter_asks_by_prompts(capsys: pytest.CaptureFixture[str], bundle: Path, image: Path, tiny_bundle: Path) -> None:
+    code, out, _ = call(capsys, "classify", image, "--bundle", bundle, "--labels", "pacemaker, big heart", "--json", "--device", "cpu")
+    assert code == 0
+    assert [(row["name"], row["how"]) for row in json.loads(out)["findings"]] == [("pacemaker", "zero-shot"), ("big heart", "zero-shot")]
+    code, _, err = call(capsys, "classify", image, "--bundle", tiny_bundle, "--device", "cpu")
+    assert (code, "expected an encoder that reads chest X-rays" in err) == (2, True)
+
+
+def test_search_writes_a_page_of_similar_images(capsys: pytest.CaptureFixture[str], bundle: Path, image: Path, tmp_path: Path) -> None:
+    code, out, _ = call(capsys, "search", image, "--bundle", bundle, "-k", "3", "--html", tmp_path / "page", "--device", "cpu")
+    assert code == 0
+    assert out.count("synthetic-5-") >= 3
+    assert (tmp_path / "page" / "index.html").read_text().count("data:image/png") >= 3
+
+
+def test_eval_retrieval_prints_every_direction(capsys: pytest.CaptureFixture[str], data: Prepared, bundle: Path, tmp_path: Path) -> None:
+    assert reads_images(data.path, str(bundle))
+    made = [evaluate_space(data.path, "test", str(bundle), (1, 5), tmp_path / f"{i}.json", "cpu", 0, False, draws=50) for i in range(2)]
+    assert (tmp_path / "0.json").read_text() == (tmp_path / "1.json").read_text()
+    visits = len(data.split_cxr("test"))
+    assert {name: edge.n for name, edge in made[0].edges.items()} == dict.fromkeys(
+        ("X-ray -> report", "report -> X-ray", "ECG -> report", "report -> ECG", "X-ray -> ECG", "ECG -> X-ray"), visits
+    )
+    assert set(made[0].images) == {"encoder", "encoder, random weights", "raw pixels", "random"}
+    for row in made[0].images.values():
+        assert 0 <= row["p@5"].value <= 1
+    assert call(capsys, "eval", "retrieval", "--studies", data.path, "--bundle", bundle, "-k", "2", "--out", tmp_path / "r.md")[0] == 0
+    text = (tmp_path / "r.md").read_text()
+    assert "X-ray -> ECG" in text
+    assert "raw pixels" in text
+    with pytest.raises(ConfigError, match="-k"):
+        evaluate_space(data.path, "test", str(bundle), (0,), None, "cpu", 0, False)
