@@ -148,11 +148,11 @@ class Predictions:
         given = any(row.get("findings") for row in rows)
         said = given or any("declared" in row for row in rows)
         kept = [row.get("sentences") for row in rows]
-        sentences = np.array([_supported(each) for each in kept]) if any(kept) else None
+        sentences = np.array([supported(each) for each in kept]) if any(kept) else None
         return cls(name, reports, read_sets(reports), probabilities if given else None, known.count(False), declared if said else None, sentences)
 
 
-def _supported(sentences: Any) -> tuple[float, float]:
+def supported(sentences: Any) -> tuple[float, float]:
     """(supported, all) of a draft's sentences; whatever is no sentence with a status counts as one that nothing supports."""
     items = sentences if isinstance(sentences, list) else []
     return float(sum(isinstance(s, dict) and s.get("status") == "supported" for s in items)), float(len(items))

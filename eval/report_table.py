@@ -166,7 +166,7 @@ class Texts:
 
 def _score(references: References, p: Predictions, read: Texts, resamples: Resamples) -> dict[str, Sampled]:
     """Every column of one system on one block, in the order of COLUMNS."""
-    sets, texts = (p.statements, references.statements), read.overlap
+    sets = (p.statements, references.statements)
     made: dict[str, Statistic] = {
         "micro_f1": partial(set_metrics.micro_f1, *sets),
         "macro_f1": partial(set_metrics.macro_f1, *sets),
@@ -177,7 +177,13 @@ def _score(references: References, p: Predictions, read: Texts, resamples: Resam
     if p.probabilities is not None:
         ranked = (p.probabilities, references.statements)
         made |= {"superclass_auc": partial(set_metrics.superclass_auc, *ranked), "statement_auc": partial(set_metrics.macro_auc, *ranked)}
-    made |= {f"bleu_{order}": partial(text_metrics.bleu, texts, order) for order in range(1, text_metrics.ORDERS + 1)}
+    return {column: bootstrap(statistic, resamples) for column, statistic in (made | text_cells(p.reports, read, p.sentences)).items()}
+
+
+def text_cells(drafts: Sequence[str], read: Texts, sentences: Values | None) -> dict[str, Statistic]:
+    """The columns that look at the text alone, of any modality. sentences: (n, 2) supported and all, None where the drafts do not say."""
+    texts = read.overlap
+    made: dict[str, Statistic] = {f"bleu_{order}": partial(text_metrics.bleu, texts, order) for order in range(1, text_metrics.ORDERS + 1)}
     made |= {
         "rouge_1": partial(mean, text_metrics.rouge_n(texts, 1)),
         "rouge_2": partial(mean, text_metrics.rouge_n(texts, 2)),
@@ -185,13 +191,13 @@ def _score(references: References, p: Predictions, read: Texts, resamples: Resam
         "meteor": partial(mean, texts.meteor),
         "cider": partial(mean, read.rarities / 10),
     } | _details(read.details)
-    if p.sentences is not None:
-        made["supported"] = partial(share, p.sentences[:, 0], p.sentences[:, 1])
+    if sentences is not None:
+        made["supported"] = partial(share, sentences[:, 0], sentences[:, 1])
     made |= {
         "copies": partial(mean, read.copied),
-        "constant": partial(mean, most_common(p.reports)),
+        "constant": partial(mean, most_common(drafts)),
     }
-    return {column: bootstrap(statistic, resamples) for column, statistic in made.items()}
+    return made
 
 
 def _details(errors: DetailErrors) -> dict[str, Statistic]:

@@ -27,15 +27,19 @@ AGE_BAND = 20
 """Years."""
 
 
-def strata(table: pl.DataFrame, references: References, train_reports: Collection[str]) -> list[tuple[str, Rows]]:
+def strata(
+    table: pl.DataFrame, references: References, train_reports: Collection[str], normal: npt.NDArray[np.bool_] | None = None, word: str = "NORM"
+) -> list[tuple[str, Rows]]:
     """(name, rows) of every group, 'all' first.
 
     table: the rows of the prepared folder that `references` was made from, in the same order; its columns sex, age, language, site and
     device are used where they are there. train_reports: every report of the training split.
+    normal: (n,) bool, by default the ECGs that are coded NORM; word: what the groups' names call them.
     """
     new = np.array([bool(text) for text in references.reports], np.bool_) & (copies(references.reports, train_reports) == 0)
-    abnormal = ~references.statements[:, CODES.index("NORM")]
-    masks = {"all": np.ones(len(references), np.bool_), "new in training": new, "not NORM": abnormal, "new and not NORM": new & abnormal}
+    abnormal = ~(references.statements[:, CODES.index("NORM")] if normal is None else normal)
+    everybody = np.ones(len(references), np.bool_)
+    masks = {"all": everybody, "new in training": new, f"not {word}": abnormal, f"new and not {word}": new & abnormal}
     for kind, values in _groups(table, references):
         masks |= _masks(kind, values)
     return [(name, np.flatnonzero(mask)) for name, mask in masks.items()]

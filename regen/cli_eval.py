@@ -40,8 +40,13 @@ def report(
 ) -> None:
     """One table: systems, parts hidden, every floor; n and 95 % intervals. Example: regen eval report peer.csv --studies data --out card"""
     from regen.eval.imported import parse_columns
+    from regen.evaluating.chest import evaluate_chest
     from regen.evaluating.report import evaluate
+    from regen.evaluating.space import reads_images
 
+    if bundle is not None and reads_images(studies, bundle):
+        evaluate_chest(studies, split, predictions or [], bundle, out, device, seed, force, parse_columns(columns))
+        return
     evaluate(studies, split, predictions or [], bundle, random_init, language, out, device, seed, force, parse_columns(columns))
 
 
@@ -80,6 +85,24 @@ def retrieval(
 
     run = evaluate_space if reads_images(studies, bundle) else evaluate_retrieval
     run(studies, split, bundle, k or [1, 5, 10], out, device, seed, force)
+
+
+@eval_app.command("probe")
+def probe(
+    studies: Studies,
+    bundle: Annotated[str, typer.Option(help="a bundle that reads chest X-rays: a folder or a hub id")],
+    labels: Annotated[Path | None, typer.Option(help="CSV: study_id, then a column a label; by default the folder's observations")] = None,
+    folds: Annotated[int, typer.Option(help="by patient, over all splits; 0 learns on train and scores --split", min=0)] = 5,
+    split: Split = "test",
+    out: Out = None,
+    device: Device = "auto",
+    seed: Seed = 0,
+    force: Force = False,
+) -> None:
+    """What a linear probe reads off frozen image vectors; same-patient images. Example: regen eval probe --studies data --bundle bundle"""
+    from regen.evaluating.probe import evaluate_probe
+
+    evaluate_probe(studies, bundle, labels, folds, split, out, device, seed, force)
 
 
 @eval_app.command("fewshot")

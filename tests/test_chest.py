@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 import pytest
 from PIL import Image
 from test_shared import CPU, TINY
@@ -20,6 +21,8 @@ from regen.data_prep.synthetic_cohort import entries
 from regen.encoders.shared_recipe import SharedRecipe
 from regen.encoders.train_shared import train_shared
 from regen.errors import ConfigError, DataError
+from regen.evaluating.chest import evaluate_chest
+from regen.evaluating.probe import evaluate_probe
 from regen.evaluating.space import evaluate_space, reads_images
 from regen.index.build import build_index
 from regen.pipeline import Pipeline
@@ -155,3 +158,41 @@ def test_eval_retrieval_prints_every_direction(capsys: pytest.CaptureFixture[str
     assert "raw pixels" in text
     with pytest.raises(ConfigError, match="-k"):
         evaluate_space(data.path, "test", str(bundle), (0,), None, "cpu", 0, False)
+
+
+def test_eval_report_scores_the_drafts_of_images_beside_floors(
+    capsys: pytest.CaptureFixture[str], data: Prepared, bundle: Path, tmp_path: Path
+) -> None:
+    made = evaluate_chest(data.path, "test", [], str(bundle), tmp_path / "r.json", "cpu", 0, False, draws=30)
+    rows = made.blocks["all"].rows
+    assert list(rows)[:2] == ["system", "system, retrieval blanked"]
+    assert set(rows) >= {"random report", "most frequent report", "nearest raw pixels", "nearest in the encoder", "oracle: nearest observations"}
+    oracle = rows["oracle: nearest observations"]["micro_f1"].value
+    assert oracle >= max(rows[name]["micro_f1"].value for name in ("random report", "nearest raw pixels"))
+    assert rows["most frequent report"]["constant"].value == 1
+    assert "supported" in rows["system"]
+    test = data.split_cxr("test")
+    gold = tmp_path / "gold.jsonl"
+    gold.write_text("".join(json.dumps({"study_id": s, "report": r}) + "\n" for s, r in zip(test["study_id"], test["report"], strict=True)))
+    arguments = ("eval", "report", gold, "--studies", data.path, "--bundle", bundle, "--out", tmp_path / "g.json", "--device", "cpu")
+    assert call(capsys, *arguments)[0] == 0
+    cells = json.loads((tmp_path / "g.json").read_text())["blocks"][0]["systems"]["gold"]
+    assert (cells["micro_f1"]["value"], cells["rouge_l"]["value"], cells["side_errors"]["value"]) == (1.0, 1.0, 0.0)
+    gold.write_text(json.dumps({"study_id": "nobody", "report": "x"}) + "\n")
+    code, _, err = call(capsys, *arguments, "--force")
+    assert (code, "expected drafts of the studies to score" in err) == (2, True)
+
+
+def test_eval_probe_reads_labels_and_patients(capsys: pytest.CaptureFixture[str], data: Prepared, bundle: Path, tmp_path: Path) -> None:
+    made = [evaluate_probe(data.path, str(bundle), None, 3, "test", tmp_path / f"{i}.json", "cpu", 0, False, draws=30) for i in range(2)]
+    assert (tmp_path / "0.json").read_text() == (tmp_path / "1.json").read_text()
+    assert set(made[0].macro) == {"encoder", "encoder, random weights", "raw pixels"}
+    assert all(scored.n == len(data.studies.filter(pl.col("cxr_rows").is_not_null())) or scored.n > 0 for scored in made[0].labels.values())
+    assert made[0].patients.n > 0
+    labels = tmp_path / "l.csv"
+    studies = data.split_cxr("train")["study_id"].to_list()
+    labels.write_text("study_id,odd\n" + "".join(f"{study},{i % 2}\n" for i, study in enumerate(studies)))
+    arguments = ("eval", "probe", "--studies", data.path, "--bundle", bundle, "--labels", labels, "--device", "cpu")
+    assert call(capsys, *arguments, "--folds", "3")[0] == 0
+    code, _, err = call(capsys, *arguments, "--folds", "1")
+    assert (code, "--folds" in err) == (2, True)

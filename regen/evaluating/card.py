@@ -88,6 +88,9 @@ def _line(system: Predictions, references: References, row: int) -> str:
         ]
     elif system.declared is not None:
         draft["declared"] = [CODES[column] for column in np.flatnonzero(system.declared[row])]
+    if system.sentences is not None:
+        supported, all_of_them = (int(count) for count in system.sentences[row])
+        draft["sentences"] = [{"status": "supported"}] * supported + [{"status": "uncertain"}] * (all_of_them - supported)
     return json.dumps(draft, ensure_ascii=False) + "\n"
 
 

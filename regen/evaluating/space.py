@@ -181,9 +181,9 @@ def _image_rows(
     truth, archive = (observation_matrix(part) == 1 for part in (rows, train))
     barred = same_owner(rows["study_id"].to_list(), rows["subject_id"].to_list(), train["study_id"].to_list(), train["subject_id"].to_list())
     systems: dict[str, Callable[[slice], Values | FloatArray]] = {"encoder": by_cosine(own, encode_views(data, train, space))}
-    random = _random_start(space)
+    random = untrained(space)
     systems["encoder, random weights"] = by_cosine(encode_views(data, rows, random), encode_views(data, train, random))
-    systems["raw pixels"] = by_cosine(_pixels(data, rows), _pixels(data, train))
+    systems["raw pixels"] = by_cosine(raw_pixels(data, rows), raw_pixels(data, train))
     noise = np.random.default_rng([seed, 2])
     systems["random"] = lambda part: noise.random((part.stop - part.start, len(train))).astype(np.float32)
     resamples = Resamples(rows["subject_id"].to_list(), np.random.default_rng(seed), draws)
@@ -195,7 +195,7 @@ def _image_rows(
     return out
 
 
-def _random_start(space: Space) -> Space:
+def untrained(space: Space) -> Space:
     """The same tower as it was before it saw anything."""
     tower = space.image_tower()
     torch.manual_seed(0)
@@ -211,7 +211,7 @@ def _random_start(space: Space) -> Space:
     return Space(space.text, "", None, fresh.to(space.device).eval(), space.side)
 
 
-def _pixels(data: Prepared, rows: pl.DataFrame) -> FloatArray:
+def raw_pixels(data: Prepared, rows: pl.DataFrame) -> FloatArray:
     """(n, 1024): first views at 32 x 32, each with mean 0."""
     out = np.zeros((len(rows), _SIDE * _SIDE), np.float32)
     for positions, images in data.images(rows):

@@ -1,0 +1,232 @@
+"""`regen eval probe`: what a logistic regression reads off a frozen image encoder, and whether images of one patient lie together.
+
+    made = evaluate_probe(Path("data"), "bundle", None, 5, "test", None, "cpu", 0, False)
+    made.labels["Pleural Effusion"].rows["encoder"]["auc"].interval
+    made.patients.rows["raw pixels"]["r@1"].value
+
+Labels are the prepared folder's observations, or those of a CSV. With folds, every image is scored by a probe that saw no image of its patient;
+without (folds 0: for an encoder that was trained on the folder's training split) the probe learns on train and is scored on one split. Beside
+the encoder stand the same encoder with random weights, and raw pixels (32 x 32).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+import rich.table
+
+from regen.artifact import check_free_file, load_manifest
+from regen.bundle import find_bundle
+from regen.data_prep.chexpert import OBSERVATIONS
+from regen.data_prep.label_table import read_label_table
+from regen.data_prep.prepared import Prepared
+from regen.encoders.images import observation_matrix
+from regen.encoders.space import Space, load_space
+from regen.encoders.training import pick_device
+from regen.errors import ConfigError, DataError
+from regen.eval.averages import mean_known
+from regen.eval.blocks import INTERVAL, plain_rows
+from regen.eval.bootstrap import DRAWS, Resamples, Sampled, Values, bootstrap
+from regen.eval.linear_probe import linear_probe, standardised
+from regen.eval.retrieval_metrics import recall_at, shared_ranks
+from regen.eval.set_metrics import auc
+from regen.eval.table_views import percent
+from regen.evaluating.ends import check_split, write_result
+from regen.evaluating.space import raw_pixels, untrained
+from regen.progress import console
+from regen.study import FloatArray
+
+FEW = 10
+"""Positives, and negatives, that a label must have among the scored images to be in the table."""
+Row = dict[str, Sampled]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Scored:
+    """n images or queries of so many patients, so many of them positive; system -> column -> value and draws."""
+
+    n: int
+    patients: int
+    positive: int
+    rows: dict[str, Row]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Probe:
+    """labels: name -> AUROC; macro: their mean; patients: is the nearest other image of the same patient; folds: 0 for train against a split."""
+
+    labels: dict[str, Scored]
+    macro: dict[str, Sampled]
+    patients: Scored
+    folds: int
+    seed: int
+    draws: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON: shares in [0, 1], null where undefined."""
+        labels = {name: {"n": s.n, "patients": s.patients, "positive": s.positive, "systems": plain_rows(s.rows)} for name, s in self.labels.items()}
+        same = {"n": self.patients.n, "patients": self.patients.patients, "systems": plain_rows(self.patients.rows)}
+        macro = {name: cell.plain() for name, cell in self.macro.items()}
+        return {"seed": self.seed, "draws": self.draws, "interval": INTERVAL, "folds": self.folds, "labels": labels, "macro": macro, "patients": same}
+
+
+def evaluate_probe(
+    studies: Path, bundle: str, labels: Path | None, folds: int, split: str, out: Path | None, device: str, seed: int, force: bool, draws: int = DRAWS
+) -> Probe:
+    """Print the table; with `out`, also write it as JSON, or as Markdown where the name ends in .md.
+
+    Raises:
+        ConfigError: one fold, a split that is none, or a bundle that reads no X-rays.
+        DataError: no chest X-rays, or no label with FEW positives and negatives.
+    """
+    if folds == 1 or folds < 0:
+        raise ConfigError(f"--folds: expected 2 or more, or 0 to learn on train and score --split, got {folds}")
+    if folds == 0:
+        check_split(split)
+    if out is not None:
+        check_free_file(out, force)
+    folder = find_bundle(bundle)
+    load_manifest(folder, "bundle")
+    space = load_space(folder / "encoder", pick_device(device))
+    space.image_tower()
+    data = Prepared.open(studies)
+    rows = data.studies.filter(pl.col("cxr_rows").is_not_null())
+    names, truth, rows = _labelled(rows, labels, studies)
+    features = {"encoder": _features(data, rows, space), "encoder, random weights": _features(data, rows, untrained(space))}
+    features["raw pixels"] = raw_pixels(data, rows)
+    parts = _parts(rows, folds, split, seed)
+    made = _scores(names, truth, features, rows["subject_id"].to_list(), parts, folds, seed, draws)
+    if not made.labels:
+        raise DataError(f"{studies}: expected a label with at least {FEW} positives and {FEW} negatives among the scored images, got none")
+    console.print(to_rich(made))
+    write_result(out, made.to_dict(), to_markdown(made))
+    return made
+
+
+def _labelled(rows: pl.DataFrame, labels: Path | None, studies: Path) -> tuple[tuple[str, ...], FloatArray, pl.DataFrame]:
+    """Label names, (n, labels) 1, 0 or NaN, and the rows that are labelled."""
+    if labels is None:
+        truth = observation_matrix(rows)
+        return OBSERVATIONS, np.where(truth == 0.5, np.nan, truth).astype(np.float32), rows
+    table = read_label_table(labels)
+    at = {study: i for i, study in enumerate(table.study_ids)}
+    known = rows.filter(pl.col("study_id").is_in(list(at)))
+    if not len(known):
+        raise DataError(f"{labels}: expected study ids of {studies}, got none of them (for instance {table.study_ids[0]!r}); check the table")
+    return table.names, table.labels[[at[study] for study in known["study_id"]]], known
+
+
+def _features(data: Prepared, rows: pl.DataFrame, space: Space) -> FloatArray:
+    """(n, 2 * width): of first views."""
+    out = np.zeros((len(rows), space.image_tower().feature_width), np.float32)
+    for positions, images in data.images(rows):
+        out[positions] = space.encode_images(images)[2]
+    return out
+
+
+def _parts(rows: pl.DataFrame, folds: int, split: str, seed: int) -> list[tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]]:
+    """(learned on, scored) row numbers; no patient on both sides."""
+    if folds == 0:
+        return [(np.flatnonzero((rows["split"] == "train").to_numpy()), np.flatnonzero((rows["split"] == split).to_numpy()))]
+    subjects, number = np.unique(rows["subject_id"].to_numpy().astype(str), return_inverse=True)
+    fold = np.random.default_rng([seed, 3]).permutation(len(subjects))[number] % folds
+    return [(np.flatnonzero(fold != f), np.flatnonzero(fold == f)) for f in range(folds)]
+
+
+def _scores(
+    names: Sequence[str], truth: FloatArray, features: dict[str, FloatArray], subjects: Sequence[str | None],
+    parts: list[tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]], folds: int, seed: int, draws: int,
+) -> Probe:  # fmt: skip
+    scored = np.sort(np.concatenate([test for _, test in parts]))
+    labels: dict[str, Scored] = {}
+    every: dict[str, list[Values]] = {name: [] for name in features}
+    values: dict[str, list[float]] = {name: [] for name in features}
+    whole = Resamples([subjects[i] for i in scored], np.random.default_rng(seed), draws)
+    for column, label in enumerate(names):
+        known = scored[~np.isnan(truth[scored, column])]
+        positive = truth[known, column] == 1
+        if min(positive.sum(), (~positive).sum()) < FEW:
+            continue
+        place = np.searchsorted(scored, known)
+        rows = {}
+        for name, made in features.items():
+            p = _probed(made, truth[:, column], parts)[known]
+            statistic = lambda weights, p=p, positive=positive, place=place: auc(p, positive, weights[:, place])  # noqa: E731
+            rows[name] = {"auc": bootstrap(statistic, whole)}
+            every[name].append(rows[name]["auc"].draws)
+            values[name].append(rows[name]["auc"].value)
+        labels[label] = Scored(len(known), len({subjects[i] for i in known}), int(positive.sum()), rows)
+    macro = {name: Sampled(float(np.mean(values[name])), mean_known(np.stack(every[name], 1))) for name in features if values[name]}
+    return Probe(labels, macro, _same_patient(features, subjects, scored, seed, draws), folds, seed, draws)
+
+
+def _probed(features: FloatArray, truth: Values | FloatArray, parts: list[tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]]) -> Values:
+    """(n,) probability of each scored row, NaN elsewhere."""
+    out = np.full(len(features), np.nan)
+    for learn, test in parts:
+        learn = learn[~np.isnan(truth[learn])]
+        out[test] = linear_probe(*_apart(features, learn, test, truth))
+    return out
+
+
+def _apart(
+    features: FloatArray, learn: npt.NDArray[np.int64], test: npt.NDArray[np.int64], truth: Values | FloatArray
+) -> tuple[FloatArray, npt.NDArray[np.bool_], FloatArray]:
+    train, other = standardised(features[learn], features[test])
+    return train, truth[learn] == 1, other
+
+
+def _same_patient(
+    features: dict[str, FloatArray], subjects: Sequence[str | None], scored: npt.NDArray[np.int64], seed: int, draws: int
+) -> Scored:  # fmt: skip
+    """Is the nearest other image of the same patient? Patients with one image alone are candidates, not queries."""
+    number = np.unique(np.array([subjects[i] or f"\0{i}" for i in scored]), return_inverse=True)[1].astype(np.int64)
+    queries = np.flatnonzero(np.bincount(number)[number] > 1)
+    resamples = Resamples([subjects[scored[i]] for i in queries], np.random.default_rng(seed), draws)
+    rows = {}
+    for name, made in features.items():
+        part = standardised(made[scored], made[scored])[0]
+        part = part / np.linalg.norm(part, axis=1, keepdims=True).clip(1e-6)
+        similarity = part[queries] @ part.T
+        similarity[np.arange(len(queries)), queries] = np.nan
+        ranks = shared_ranks(similarity, number[queries], number)
+        rows[name] = {f"r@{k}": bootstrap(partial(recall_at, ranks, k), resamples) for k in (1, 5)}
+    return Scored(len(queries), resamples.patients, len(queries), rows)
+
+
+def to_markdown(made: Probe) -> str:
+    """One table, then how to read it."""
+    head, lines = _table(made)
+    body = ["| " + " | ".join(cells) + " |" for cells in (head, ["---"] * len(head), *lines)]
+    how = f"{made.folds} folds by patient" if made.folds else "probe learned on train"
+    return "\n".join(body) + f"\n\nPercent with 95 % percentile intervals over {made.draws} draws of patients (seed {made.seed}); {how}.\n"
+
+
+def to_rich(made: Probe) -> rich.table.Table:
+    head, lines = _table(made)
+    table = rich.table.Table(title="AUROC of a linear probe, by label; images of one patient", box=None, header_style="bold underline")
+    for name in head:
+        table.add_column(name)
+    for line in lines:
+        table.add_row(*line)
+    return table
+
+
+def _table(made: Probe) -> tuple[list[str], list[list[str]]]:
+    systems = list(made.macro)
+    lines = [
+        [label, str(s.n), str(s.positive), str(s.patients), *(percent(s.rows[name]["auc"]) for name in systems)] for label, s in made.labels.items()
+    ]
+    lines.append([f"mean of {len(made.labels)} labels", "", "", "", *(percent(made.macro[name]) for name in systems)])
+    same = made.patients
+    lines += [
+        [f"same patient, R@{k}", str(same.n), "", str(same.patients), *(percent(same.rows[name][f"r@{k}"]) for name in systems)] for k in (1, 5)
+    ]
+    return ["", "n", "positive", "patients", *systems], lines
