@@ -14,7 +14,7 @@ from regen.errors import RegenError
 
 app = typer.Typer(
     no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False, rich_markup_mode=None,
-    help="Draft reports for ECGs from what was retrieved and measured, with evidence behind every sentence. "
+    help="Draft reports for ECGs and chest X-rays from what was retrieved and measured, with evidence behind every sentence. "
     "Research software, not a medical device. Start with: regen demo",
 )  # fmt: skip
 

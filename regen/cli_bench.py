@@ -77,15 +77,19 @@ def bench_cxr(
     repeats: Annotated[int, typer.Option(help="rounds; product and peer take turns in each", min=1)] = 5,
     workers: Annotated[int, typer.Option(help="processes that read files", min=1)] = 2,
     syntax: Annotated[list[str] | None, typer.Option(help="a transfer syntax by name; may be given several times [default: all]")] = None,
+    encoder: Annotated[str, typer.Option(help="timm:NAME, with random weights on both sides")] = "timm:vit_small_patch16_224",
+    threads: Annotated[int, typer.Option(help="CPU threads of torch; 0 leaves torch's own choice", min=0)] = 0,
     out: Annotated[Path | None, typer.Option(help="also write every figure as JSON")] = None,
     force: Annotated[bool, typer.Option("--force", help="replace an output that exists")] = False,
 ) -> None:
-    """DICOM decoding, windowing, resizing against pydicom and Pillow, on synthetic files. Example: regen bench cxr --repeats 5"""
+    """DICOM decoding against pydicom and Pillow on synthetic files; encoding against timm; search. Example: regen bench cxr --repeats 5"""
     from regen.eval import bench_cxr as cxr
+    from regen.eval import bench_space as space
 
-    _prepare(out, force, 0)
-    result = cxr.bench_decode(repeats=repeats, syntaxes=syntax or None, workers=workers)
-    _show(result, cxr.lines(result), out)
+    _prepare(out, force, threads)
+    decoded = cxr.bench_decode(repeats=repeats, syntaxes=syntax or None, workers=workers)
+    encoded = space.bench_encoder(encoder, repeats=repeats)
+    _show({"decode": decoded, "encode": encoded}, [*cxr.lines(decoded), *space.lines(encoded)], out)
 
 
 def _prepare(out: Path | None, force: bool, threads: int) -> None:
