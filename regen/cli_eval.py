@@ -50,6 +50,27 @@ def report(
     evaluate(studies, split, predictions or [], bundle, random_init, language, out, device, seed, force, parse_columns(columns))
 
 
+@eval_app.command("text")
+def text(
+    predictions: Annotated[list[Path], typer.Argument(help="drafts to score, JSON lines or CSV")],
+    studies: Studies,
+    metric: Annotated[
+        list[str] | None, typer.Option(help="bertscore=FOLDER[,layer=17]; chexbert, ratescore=FOLDER; radgraph=JSON; green=CSV")
+    ] = None,
+    columns: Annotated[str, typer.Option(help="what the files call study_id and report: study_id=dicom,report=text")] = "",
+    split: Split = "test",
+    out: Out = None,
+    device: Device = "cpu",
+    seed: Seed = 0,
+    force: Force = False,
+) -> None:
+    """Trained metrics from local weights, which are named. Example: regen eval text a.jsonl --studies data --metric bertscore=roberta"""
+    from regen.eval.imported import parse_columns
+    from regen.evaluating.learned import evaluate_text
+
+    evaluate_text(predictions, studies, split, metric or [], parse_columns(columns), out, device, seed, force)
+
+
 @eval_app.command("findings")
 def findings(
     studies: Studies,
