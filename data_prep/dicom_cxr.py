@@ -17,6 +17,7 @@ from regen.data_prep.dicom_file import age_of, brief, open_dicom, time_of
 from regen.data_prep.dicom_pixels import PIXELS, stored_image
 from regen.data_prep.dicom_window import windowed
 from regen.data_prep.recording import sex_of
+from regen.data_prep.views import view_of
 from regen.errors import DataError, MissingExtraError
 from regen.study import Cxr, Study
 
@@ -30,11 +31,6 @@ _ELSEWHERE = re.compile(
     r"forearm|humerus|shoulders?|schulter|clavicles?|skull|sch[aä]del|head|neck|sinus\w*|teeth|dental|c-?spine|l-?spine|t-?spine|"
     r"spine|spinal|lumbar|cervical|extremit\w*|breast|mammo\w*|bone age)\b",
     re.IGNORECASE,
-)
-_VIEWS = (
-    ("PA", re.compile(r"\bPA\b|POSTERO-?\s?ANTERIOR", re.IGNORECASE)),
-    ("AP", re.compile(r"\bAP\b|ANTERO-?\s?POSTERIOR", re.IGNORECASE)),
-    ("LATERAL", re.compile(r"^(LL|RL|LLAT|RLAT)$|\b(LAT|LATERAL|SEITLICH|PROFIL)\b(?!\s*DECUB)", re.IGNORECASE)),
 )
 
 
@@ -76,7 +72,7 @@ def _study(dataset: Any, path: Path, force: bool, limit: int) -> Study:
     view, from_text = _view(dataset)
     return Study(
         study_id=str(dataset.get("StudyInstanceUID") or "") or path.stem,
-        subject_id=str(dataset.get("PatientID") or "") or None,
+        subject_id=str(dataset.get("PatientID") or "").strip() or None,
         time=time_of(dataset),
         cxr=(Cxr(pixels, view, str(path)),),
         age=age_of(dataset),
@@ -120,20 +116,14 @@ def _view(dataset: Any) -> tuple[str | None, tuple[str, ...]]:
     """PA, AP, LATERAL or the archive's own word: by ViewPosition, else the view's code, else the series' name (with a flag)."""
     word = " ".join(str(dataset.get("ViewPosition") or "").split())[:16]
     for text in (word, _meaning(dataset, "ViewCodeSequence")):
-        view = _view_in(text)
+        view = view_of(text)
         if view:
             return view, ()
     if word:
         return word.upper(), ()
     texts = [str(dataset.get(name) or "") for name in ("SeriesDescription", "ProtocolName", "AcquisitionDeviceProcessingDescription")]
-    named = {view for text in texts if (view := _view_in(text))}
+    named = {view for text in texts if (view := view_of(text))}
     return (named.pop(), ("view_from_description",)) if len(named) == 1 else (None, ())
-
-
-def _view_in(text: str) -> str | None:
-    """The one view that a text names; None where it names none or two ('PA + LAT')."""
-    found = [view for view, pattern in _VIEWS if pattern.search(text.strip())]
-    return found[0] if len(found) == 1 else None
 
 
 def _flags(dataset: Any) -> tuple[str, ...]:

@@ -49,7 +49,7 @@ def _study(dataset: Any, path: Path) -> Study:
         float(dataset.WaveformSequence[index].SamplingFrequency),
         path,
         study_id=path.stem,
-        subject_id=str(dataset.get("PatientID") or "") or None,
+        subject_id=str(dataset.get("PatientID") or "").strip() or None,
         time=time_of(dataset),
         age=age_of(dataset),
         sex=sex_of(str(dataset.get("PatientSex") or "")),

@@ -90,7 +90,11 @@ def brief(error: BaseException) -> str:
 def time_of(dataset: Any) -> datetime | None:
     """When it was acquired, else when the study began."""
     stamp = str(dataset.get("AcquisitionDateTime") or "") or f"{dataset.get('StudyDate', '')}{dataset.get('StudyTime', '')}"
+    if not dataset.get("AcquisitionDateTime") and len(str(dataset.get("StudyDate", ""))) != 8:
+        return None
     for form, length in (("%Y%m%d%H%M%S", 14), ("%Y%m%d%H%M", 12), ("%Y%m%d", 8)):
+        if len(stamp) < length:
+            continue
         try:
             return datetime.strptime(stamp[:length], form)
         except ValueError:

@@ -5,7 +5,8 @@
     2024/b.dcm,,s1,p17,,,,,,LATERAL
 
 `image` is the path below the folder, with or without suffix. Rows with one study_id are the views of one study: what one of them says holds for
-all. study_id defaults to `image`, subject_id to study_id (say so if a person has several studies: the split is by subject), time is ISO 8601,
+all. study_id defaults to `image`, subject_id to the DICOM's patient, else to study_id (say so if a person has several studies: the split is by
+subject), time is ISO 8601,
 sex female or male, split one of train, val, test (a hash of the subject decides where it is empty). A column named like an observation ('Pleural
 Effusion') holds 1 present, 0 absent, -1 or 0.5 uncertain, blank not mentioned; a study with none of them has its English report read instead.
 """
@@ -24,13 +25,13 @@ from regen.data_prep.prepare import Entry
 from regen.data_prep.recording import sex_of
 from regen.data_prep.sections import has_headings, parse_sections, report_of
 from regen.data_prep.tables import number_of, read_table, time_of
+from regen.data_prep.views import is_lateral
 from regen.errors import DataError, did_you_mean
 
 COLUMNS = ("image", "report", "study_id", "subject_id", "time", "age", "sex", "language", "split", "view")
 IMAGE_SUFFIXES = (".dcm", ".png", ".jpg", ".jpeg")
 _LIKELIHOOD = {1.0: 1.0, 0.0: 0.0, -1.0: 0.5, 0.5: 0.5}
 _GERMAN = re.compile(r"(?i)\b(?:keine?|der|die|das|und|nicht|mit|ohne|beidseits|regelrecht)\b")
-_SIDEWAYS = re.compile(r"(?i)lat|^(?:LL|RL|LPO|RPO|LAO|RAO)$|swim")
 
 
 def entries(folder: str | Path, reports: str | Path) -> Iterator[Entry]:
@@ -66,7 +67,7 @@ def _entry(study_id: str, rows: list[tuple[str, dict[str, str]]], folder: Path) 
     observations = observations_of(cells, who) or (label_report(report) if report and language == "en" else None)
     return Entry(
         study_id=study_id,
-        subject_id=cells.get("subject_id", study_id),
+        subject_id=cells.get("subject_id") or "",
         images=images,
         views=views,
         time=time_of(cells.get("time"), who),
@@ -121,7 +122,7 @@ def frontal_first(images: Sequence[str], views: Sequence[str | None]) -> tuple[t
 def _rank(view: str | None) -> int:
     if not view:
         return 1
-    return 2 if _SIDEWAYS.search(view) else 0
+    return 2 if is_lateral(view) else 0
 
 
 def _locate(folder: Path, image: str) -> Path:

@@ -70,7 +70,12 @@ def _official(root: Path) -> dict[str, str] | None:
         return None
     if len(there) == 1:
         raise DataError(f"{root}: expected train_val_list.txt and test_list.txt, got {there[0]} alone; add the other, or take it away")
-    return {name: part for part, path in lists.items() for name in path.read_text(encoding="utf-8").split()}
+    try:
+        return {name: part for part, path in lists.items() for name in path.read_text(encoding="utf-8").split()}
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(
+            f"{root}: expected both lists as UTF-8 text, could not read them ({error}); copy them again"
+        ) from error
 
 
 def _split(part: str, subject: str, seed: int) -> str:

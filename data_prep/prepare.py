@@ -36,8 +36,9 @@ class Entry:
     """What a source knows about one study before its file is opened.
 
     path: the recording; images: the views of a chest X-ray, views: their names, where the source knows them; with none of the two the
-    study is a report alone. make: instead of a path, a picklable (function, argument) that
-    returns a Study, for cohorts that are computed. split: None lets the subject's hash decide.
+    study is a report alone. subject_id: '' where the source does not know it: then the file's own, else the study's id. make: instead of
+    a path, a picklable (function, argument) that returns a Study, for cohorts that are computed. split: None lets the subject's hash
+    decide. broken: what the source itself found wrong; the study is listed with that reason and none of its files is opened.
     """
 
     study_id: str
@@ -102,13 +103,13 @@ def write(
                 raise DataError(f"{source}: expected each study_id once, got {entry.study_id!r} twice; make the ids unique")
             seen.add(entry.study_id)
             if reason is not None:
-                summary.failures.append(Failure(entry.study_id, entry.path or "", reason))
+                summary.failures.append(Failure(entry.study_id, entry.path or "|".join(entry.images), reason))
                 continue
             row = _row(entry, study, seed)
-            first = split_of_subject.setdefault(entry.subject_id, row["split"])
+            first = split_of_subject.setdefault(row["subject_id"], row["split"])
             if first != row["split"]:
                 raise DataError(
-                    f"{source}: expected all studies of a subject in one split, got subject {entry.subject_id!r} in {first} and (study "
+                    f"{source}: expected all studies of a subject in one split, got subject {row['subject_id']!r} in {first} and (study "
                     f"{entry.study_id!r}) in {row['split']}; give all of them the same split, or none"
                 )
             row["ecg_row"] = signals.add(study.ecg.signal) if study is not None and study.ecg is not None else None
@@ -185,7 +186,8 @@ def _read_views(entry: Entry) -> Study:
 
 def _row(entry: Entry, study: Study | None, seed: int) -> dict[str, Any]:
     """Entry first, then what the file itself knew."""
-    split = entry.split or split_of(entry.subject_id, seed)
+    subject = entry.subject_id or (study.subject_id if study is not None else None) or entry.study_id
+    split = entry.split or split_of(subject, seed)
     if split not in SPLITS:
         raise DataError(f"{entry.study_id}: expected a split of {', '.join(SPLITS)}, got {split!r}{did_you_mean(split, SPLITS)}")
 
@@ -195,7 +197,7 @@ def _row(entry: Entry, study: Study | None, seed: int) -> dict[str, Any]:
 
     statements, observations, sections = known("statements"), known("observations"), known("sections")
     return {
-        "study_id": entry.study_id, "subject_id": entry.subject_id, "time": known("time"), "split": split, "report": known("report"),
+        "study_id": entry.study_id, "subject_id": subject, "time": known("time"), "split": split, "report": known("report"),
         "statements": None if statements is None else [{"code": c, "likelihood": v} for c, v in statements.items()],
         "language": known("language"), "age": known("age"), "sex": known("sex"), "site": entry.site, "device": entry.device,
         "source": entry.path or "|".join(entry.images) or (study.source if study else ""), "flags": list(study.flags) if study else [],

@@ -59,7 +59,7 @@ def time_of(text: str | None, who: str) -> datetime | None:
     text = (text or "").strip()
     try:
         time = datetime.fromisoformat(text) if text else None
-    except ValueError as error:
+    except (ValueError, OverflowError) as error:
         raise DataError(f"{who}: expected a time as 2024-03-01T08:15:00, got {text!r}") from error
     return time.astimezone(UTC).replace(tzinfo=None) if time is not None and time.tzinfo else time
 

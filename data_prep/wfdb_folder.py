@@ -3,9 +3,10 @@
     record,report[,study_id,subject_id,time,age,sex,language,split,statements]
     clinic/0001,"Sinus rhythm. No acute changes.",,p17,2024-03-01T08:15:00,61,female,en,,
 
-`record` is the path below the folder, with or without suffix (.hea, .dcm). study_id defaults to `record`, subject_id to study_id (say so if a
-person has several studies: the split is by subject), time is ISO 8601, sex female or male, split one of train, val, test (a hash of the subject
-decides where it is empty), statements SCP codes with a space between them (read from the report where the column is empty).
+`record` is the path below the folder, with or without suffix (.hea, .dcm). study_id defaults to `record`, subject_id to the DICOM's patient,
+else to study_id (say so if a person has several studies: the split is by subject), time is ISO 8601, sex female or male, split one of train,
+val, test (a hash of the subject decides where it is empty), statements SCP codes with a space between them (read from the report where the
+column is empty).
 """
 
 from __future__ import annotations
@@ -49,7 +50,7 @@ def _entry(row: dict[str, str], folder: Path, who: str) -> Entry:
     study_id = cell("study_id") or record
     return Entry(
         study_id=study_id,
-        subject_id=cell("subject_id") or study_id,
+        subject_id=cell("subject_id") or "",
         path=str(_locate(folder, record)),
         time=time_of(cell("time"), who),
         split=cell("split"),

@@ -66,3 +66,10 @@ def observation_matrix(rows: pl.DataFrame) -> FloatArray:
         elif (np.nan_to_num(out[i, free]) > 0).any():
             out[i, column["No Finding"]] = 0.0
     return out
+
+
+def known_observations(rows: pl.DataFrame) -> FloatArray:
+    """(n, 14) 1 present, 0 absent; NaN where it is uncertain or not mentioned."""
+    labels = observation_matrix(rows)
+    labels[labels == 0.5] = np.nan
+    return labels

@@ -1,6 +1,6 @@
 """Several processes train one model (torchrun, accelerate): who am I, everybody's rows, everybody's gradients.
 
-ranks = Ranks.join()                     from the environment that torchrun sets; alone without it
+ranks = Ranks.join(device)                     from the environment that torchrun sets; alone without it
 rows = order[ranks.rank :: ranks.world]
 loss = info_nce(ranks.gather(text), ranks.gather(image), ...)
 ranks.average(parameters)                after backward

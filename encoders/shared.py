@@ -30,6 +30,7 @@ from regen.encoders.recordings import Recordings, disturb
 from regen.encoders.shared_recipe import SharedRecipe
 from regen.encoders.text import TextTower
 from regen.encoders.training import Checkpoint, Curve, Ema, autocast, clip_and_step, epoch_seed, make_optimizer, one_cycle, seeded
+from regen.errors import ConfigError
 
 Rows = npt.NDArray[np.int64]
 _EDGES = ("ecg_text", "cxr_text", "cxr_ecg", "cxr_cxr")
@@ -81,6 +82,8 @@ def train_joint(
     together = nn.ModuleDict(joint.modules())
     ema = Ema(together, recipe.ema)
     checkpoint = Checkpoint(scratch / "joint.safetensors", modules, optimizer, ema)
+    if ranks.world > 1 and checkpoint.path.exists():
+        raise ConfigError(f"{checkpoint.path}: a stopped run goes on in one process alone, got {ranks.world}; remove the folder to begin anew")
     start = checkpoint.load()
     curve = Curve(scratch / "joint.jsonl", start)
     criterion = Criterion(joint, recipe, scales, ranks)

@@ -2,7 +2,7 @@
 
     space = load_space("encoder")
     space.modalities                                   ("cxr", "ecg", "text")
-    space.encode_images(images)                        (n, dim), and the observations' probabilities (n, 14)
+    space.encode_images(images)                        vectors (n, dim), the observations' probabilities (n, 14), features (n, 2 * width)
     space.text.encode(["right pleural effusion"])      (n, dim)
 
 encoder/                                               an ECG encoder's folder (regen.encoders.store), and for X-rays

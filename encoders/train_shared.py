@@ -18,7 +18,7 @@ from regen.encoders.cxr import CxrEncoder, adapt_trunk, merge_adapters
 from regen.encoders.ecg import EcgEncoder
 from regen.encoders.head import StatementHead, calibrate, fit_measured
 from regen.encoders.image_sources import load_weights, plan_trunk
-from regen.encoders.image_trunks import build_trunk
+from regen.encoders.image_trunks import Trunk, build_trunk
 from regen.encoders.images import Images, load_images
 from regen.encoders.pairs import pair_studies
 from regen.encoders.pretrain import pretrain
@@ -26,11 +26,10 @@ from regen.encoders.ranks import Ranks
 from regen.encoders.recordings import Recordings, load_recordings
 from regen.encoders.shared import Joint, train_joint
 from regen.encoders.shared_recipe import SharedRecipe
-from regen.encoders.space import load_space, save_space
-from regen.encoders.store import load_towers
+from regen.encoders.space import Space, load_space, save_space
 from regen.encoders.train import Progress, check_coded, embed_features, make_tower, plain
 from regen.encoders.training import Curve, draw_curves
-from regen.errors import DataError
+from regen.errors import ConfigError, DataError
 
 
 @dataclass(slots=True, eq=False)
@@ -51,21 +50,24 @@ def train_shared(
 
     Raises:
         DataError: no chest X-rays in train, or, with ecg_tower, no coded recordings in train or val.
-        ConfigError: a model that is not there, or start is no ECG encoder of this width.
+        ConfigError: a model that is not there, or start is an encoder of another width or image side, or a stopped run of several ranks.
         ArtifactError: `out` exists without force, or the prepared folder is damaged.
     """
     ranks = Ranks.join(device)
     data = Prepared.open(data_path)
-    with _workplace(ranks, out, recipe.model_dump(), {"data": data.digest}, force) as (folder, scratch, manifest):
+    start = load_space(recipe.start, device) if recipe.start else None
+    if start is not None and start.text.dim != recipe.dim:
+        raise ConfigError(f"start: expected an encoder whose space has dim {recipe.dim}, {recipe.start} has {start.text.dim}; set dim to that")
+    inputs = {"data": data.digest} | ({"start": start.fingerprint} if start is not None else {})
+    with _workplace(ranks, out, recipe.model_dump(), inputs, force) as (folder, scratch, manifest):
         rows = data.split_cxr("train")
         if len(rows) < 2:
             raise DataError(f"{data_path}: expected chest X-rays in the train split, got {len(rows)}; prepare more studies")
         images = load_images(data, rows, scratch, "train")
         torch.manual_seed(recipe.seed)
-        ecg = _ecg_part(recipe, data, scratch, device, progress) if recipe.ecg_tower else None
+        ecg = _ecg_part(recipe, data, start, scratch, device, progress) if recipe.ecg_tower else None
         side = recipe.pixels or data.pixels
-        start = load_space(recipe.start, device) if recipe.start else None
-        cxr = start.cxr.train() if start is not None and start.cxr is not None else make_cxr(recipe, side).to(device)
+        cxr = (_going_on(recipe, start, side) if start is not None and start.cxr is not None else make_cxr(recipe, side)).to(device)
         text = start.text.train() if start is not None else make_tower(recipe, _reports(data)).to(device)
         recordings = ecg.train if ecg else None
         units = _units(images, recordings, recipe.window_days)
@@ -92,22 +94,35 @@ def make_cxr(recipe: SharedRecipe, side: int) -> CxrEncoder:
     plan = plan_trunk(recipe.cxr, side, recipe.cxr_weights == "pretrained", **(small if recipe.cxr == "small" else {}))
     trunk = build_trunk(plan)
     load_weights(trunk)
-    if recipe.drop_key and recipe.cxr_mode != "frozen" and plan.kind in ("small", "timm"):
+    return CxrEncoder(_made_ready(trunk, recipe), recipe.dim)
+
+
+def _going_on(recipe: SharedRecipe, start: Space, side: int) -> CxrEncoder:
+    """The image tower that recipe.start holds, to be trained as the recipe says."""
+    if start.side != side:
+        raise ConfigError(f"start: expected an encoder of images of side {side}, {recipe.start} reads {start.side}; set pixels to that")
+    tower = start.image_tower().train()
+    _made_ready(tower.trunk, recipe)
+    return tower
+
+
+def _made_ready(trunk: Trunk, recipe: SharedRecipe) -> Trunk:
+    """DropKey, recomputed activations, and what of the trunk is trained."""
+    if recipe.drop_key and recipe.cxr_mode != "frozen" and trunk.plan.kind in ("small", "timm"):
         trunk.drop_keys(recipe.drop_key)
     if recipe.checkpointing:
         trunk.checkpointing()
     adapt_trunk(trunk, recipe.cxr_mode)
-    return CxrEncoder(trunk, recipe.dim)
+    return trunk
 
 
-def _ecg_part(recipe: SharedRecipe, data: Prepared, scratch: Path, device: torch.device, progress: Progress) -> EcgPart:
+def _ecg_part(recipe: SharedRecipe, data: Prepared, start: Space | None, scratch: Path, device: torch.device, progress: Progress) -> EcgPart:
     """Towers pre-trained here, or those of recipe.start."""
     train = load_recordings(data, data.split("train"), scratch, "train")
     val = load_recordings(data, data.split("val"), scratch, "val")
     check_coded(train, val, data.path)
-    if recipe.start:
-        towers = load_towers(recipe.start, device)
-        return EcgPart(towers.ecg.train(), towers.head.train(), train, val, {})
+    if start is not None and start.ecg is not None:
+        return EcgPart(start.ecg.ecg.train(), start.ecg.head.train(), train, val, {})
     encoder = EcgEncoder(recipe.ecg()).to(device)
     head = StatementHead(encoder.feature_width)
     fit_measured(head, np.asarray(train.measures), train.labels)

@@ -89,21 +89,27 @@ def shared_ids(cases: pl.DataFrame, rows: pl.DataFrame) -> list[Leak]:
     Ids of two archives may be equal by chance; the case's archive is in the detail so that a reader can judge.
     """
     ids, archives = cases["study_id"].to_list(), cases["source"].to_list()
-    known = {kind: _first(cases[column].to_list()) for kind, column in (("study", "study_id"), ("subject", "subject_id"), ("record", "record"))}
-    names = records_of(rows)
-    common = {name for column in (cases["record"].to_list(), names) for name, times in Counter(column).items() if times > NAMESAKES}
-    columns = {"study": rows["study_id"].to_list(), "subject": rows["subject_id"].to_list(), "record": [None if n in common else n for n in names]}
+    theirs, ours = _names(cases["record"].to_list()), _names(records_of(rows))
+    common = {name for column in (theirs, ours) for name, times in Counter(n for names in column for n in names).items() if times > NAMESAKES}
+    columns = {kind: ([[v] for v in cases[kind]], [[v] for v in rows[kind]]) for kind in ("study_id", "subject_id")} | {"record": (theirs, ours)}
+    known = {kind: _first(column) for kind, (column, _) in columns.items()}
     leaks = []
     for i, study in enumerate(rows["study_id"].to_list()):
-        for kind, column in columns.items():
-            at = known[kind].get(column[i])
+        for kind, (_, column) in columns.items():
+            at, value = next(((known[kind][v], v) for v in column[i] if v in known[kind] and v not in common), (None, None))
             if at is not None:
-                leaks.append(Leak(kind, study, ids[at], f"{kind} {column[i]}, in the index from {archives[at] or 'an unnamed archive'}"))
+                word = kind.removesuffix("_id")
+                leaks.append(Leak(word, study, ids[at], f"{word} {value}, in the index from {archives[at] or 'an unnamed archive'}"))
     return leaks
 
 
+def _names(records: Sequence[str | None]) -> list[list[str]]:
+    """File names of each study's views."""
+    return [names.split("|") if names else [] for names in records]
+
+
 def records_of(rows: pl.DataFrame) -> list[str | None]:
-    """File name without its ending of each row's `source`, None where that is no file: as regen.index.cases names its records."""
+    """File names without their endings of each row's `source`, None where that is no file: as regen.index.cases names its records."""
     return rows.select(RECORD).to_series().to_list()
 
 
@@ -159,7 +165,7 @@ def later_cases(rows: Sequence[str], times: Sequence[Any], ids: npt.NDArray[np.i
 def shared_wordings(cases: pl.DataFrame, rows: pl.DataFrame) -> list[Leak]:
     """Reports that occur word for word on both sides and are not read as normal: one a wording, with how often it is there."""
     theirs, ours = (Counter(text for text in table["report"].to_list() if text) for table in (cases, rows))
-    first, other = _first(rows["report"].to_list()), _first(cases["report"].to_list())
+    first, other = (_first([[text] for text in part["report"]]) for part in (rows, cases))
     ids, others = rows["study_id"].to_list(), cases["study_id"].to_list()
     return [
         Leak("report", ids[first[text]], others[other[text]], f"{ours[text]} x in the split, {theirs[text]} x in the index: {text}")
@@ -171,10 +177,11 @@ def _abnormal(texts: Collection[str]) -> Iterator[str]:
     return (text for text in sorted(texts) if "NORM" not in statements_in(text))
 
 
-def _first(values: Sequence[str | None]) -> dict[str | None, int]:
+def _first(column: Sequence[Sequence[str | None]]) -> dict[str, int]:
     """Value -> the first row that holds it; None is no value."""
-    out: dict[str | None, int] = {}
-    for i, value in enumerate(values):
-        if value is not None:
-            out.setdefault(value, i)
+    out: dict[str, int] = {}
+    for i, values in enumerate(column):
+        for value in values:
+            if value is not None:
+                out.setdefault(value, i)
     return out

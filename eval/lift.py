@@ -1,6 +1,6 @@
 """Does one modality find the other's findings? Of X-rays that show something, what share of the nearest ECGs belong to patients who have it.
 
-found = Found.of(similarity, subjects, has, depth=10)      has: (n,) bool, of query and candidate i alike: the two halves of one visit
+found = Found.of(nearest_others(similarity, own, 10), own, has)      has: (n,) bool, of query and candidate i alike: the halves of one visit
 lift(found)                                               array([3.1]): 3.1 times as often as in all candidates; 1 is chance
 """
 

@@ -22,6 +22,7 @@ import numpy.typing as npt
 
 from regen.data_prep.chexpert import NO_FINDING, OBSERVATIONS, PATHOLOGIES
 from regen.data_prep.sections import report_of
+from regen.data_prep.views import is_lateral
 from regen.errors import DataError
 from regen.generators.chest_claims import Claim, Told, read_report
 from regen.generators.chest_guards import Basis, Witness
@@ -42,7 +43,7 @@ class ChestRequest:
     their cosines, nearest first, -1 for none; thresholds: (14,), None for the writer's; allowed: why the cases may be seen."""
 
     study: Study
-    probabilities: FloatArray
+    probabilities: npt.NDArray[np.float64]
     ids: npt.NDArray[np.int64]
     scores: FloatArray
     thresholds: FloatArray | None = None
@@ -64,7 +65,7 @@ class ChestWriter:
     """See the module. index: whose cases requests point to; thresholds: (14,); limit: the cosine of the nearest case below which a study is
     unlike what was indexed; name: of the bundle."""
 
-    def __init__(self, index: CaseIndex, thresholds: FloatArray, needs: int = 20, limit: float = -1.0, name: str = "") -> None:
+    def __init__(self, index: CaseIndex, thresholds: npt.NDArray, needs: int = 20, limit: float = -1.0, name: str = "") -> None:
         if thresholds.shape != (len(OBSERVATIONS),):
             raise DataError(f"chest writer: expected {len(OBSERVATIONS)} thresholds, got shape {thresholds.shape}")
         self.index, self.thresholds, self.limit, self.name = index, thresholds, limit, name
@@ -86,11 +87,13 @@ class ChestWriter:
         findings = decide(request.probabilities, self.thresholds if request.thresholds is None else request.thresholds)
         near = hits_from(rows, request.ids.tolist(), request.scores.tolist(), request.allowed)
         near = [hit for hit in near if hit.study_id != study.study_id]
-        lateral = any("LAT" in (image.view or "").upper() for image in study.cxr)
+        lateral = any(is_lateral(image.view) for image in study.cxr)
         basis = Basis(findings, witnesses(near, request.probabilities), request.priors, lateral)
         page = Page(basis)
         page.write()
         sentences = (*page.findings, *page.impression)
+        if not basis.witnesses:  # nothing was retrieved that could support a sentence
+            sentences = tuple(replace(s, status="uncertain") for s in sentences)
         sections = {"findings": joined(page.findings), "impression": joined(page.impression)}
         cited = {e.study_id for s in sentences for e in s.evidence}
         shown = tuple(hit for hit in near if hit.rank <= _SHOWN or hit.study_id in cited)
@@ -109,16 +112,17 @@ class ChestWriter:
         )  # fmt: skip
 
 
-def decide(probabilities: FloatArray, thresholds: FloatArray) -> dict[str, Finding]:
+def decide(probabilities: npt.NDArray, thresholds: npt.NDArray) -> dict[str, Finding]:
     """Observation -> its finding; 'No Finding' only where no pathology is one."""
-    values = (np.round(row.astype(np.float64), 5).tolist() for row in (probabilities, thresholds))
-    found = {name: Finding(name, name, p, limit, p >= limit) for name, p, limit in zip(OBSERVATIONS, *values, strict=True)}
+    values = (np.asarray(row, np.float64).tolist() for row in (probabilities, thresholds))
+    rows = zip(OBSERVATIONS, *values, strict=True)
+    found = {name: Finding(name, name, round(p, 5), round(limit, 5), p >= limit) for name, p, limit in rows}
     if any(found[name].positive for name in PATHOLOGIES):
         found[NO_FINDING] = replace(found[NO_FINDING], positive=False)
     return found
 
 
-def witnesses(near: Sequence[Hit], probabilities: FloatArray) -> list[Witness]:
+def witnesses(near: Sequence[Hit], probabilities: npt.NDArray) -> list[Witness]:
     """The cases of which something is known, nearest first, with weights that sum to 1. One without a report speaks by its labels."""
     told = [(hit, read_report(hit.report) if hit.report.strip() else _labelled(hit)) for hit in near]
     told = [(hit, said) for hit, said in told if said.claims]

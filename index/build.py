@@ -10,10 +10,10 @@ import torch
 
 from regen.artifact import new_artifact
 from regen.data_prep.image_store import ImageWriter, square
-from regen.data_prep.prepared import Prepared
+from regen.data_prep.prepared import SPLITS, Prepared
 from regen.encoders.recordings import load_recordings
 from regen.encoders.space import Space, load_space
-from regen.errors import DataError
+from regen.errors import ConfigError, DataError, did_you_mean
 from regen.index.archive import THUMB, Archive, Vectors
 from regen.index.cases import cases_from
 from regen.study import FloatArray
@@ -31,6 +31,8 @@ def build_index(
         DataError: the split holds nothing that the encoder reads and somebody reported.
         ArtifactError: `out` exists without force, or an input is damaged.
     """
+    if split not in SPLITS:
+        raise ConfigError(f"--split: expected one of {', '.join(SPLITS)}, got {split!r}{did_you_mean(split, SPLITS)}")
     data = Prepared.open(data_path)
     space = load_space(encoder_path, device)
     rows = _cases(data, space, split)
@@ -39,7 +41,7 @@ def build_index(
             f"{data_path}: expected studies in the {split} split with a report and a modality of {' or '.join(space.modalities[:-1])}, got none; "
             "prepare with reports"
         )
-    with new_artifact(out, "index", {"split": split}, {"data": data.digest, "encoder": space.fingerprint}, force) as work:
+    with new_artifact(out, "index", {"split": split, "thumbnails": thumbnails}, {"data": data.digest, "encoder": space.fingerprint}, force) as work:
         found = {}
         ecg = np.flatnonzero(rows["ecg_row"].is_not_null().to_numpy())
         if space.ecg is not None and len(ecg):

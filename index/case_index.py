@@ -39,13 +39,14 @@ class Asker:
     subject_id: str | None = None
     time: datetime | None = None
     own_subject: bool = False
-    record: str | None = None
-    """Name of the recording's file without its ending: a study that is asked about as a file has no other id."""
+    records: tuple[str, ...] = ()
+    """Names of the recording's files without their endings: a study that is asked about as a file has no other id."""
 
     @classmethod
     def of(cls, study: Study, own_subject: bool = False) -> Asker:
-        path = PurePath(study.source)
-        return cls(study.study_id, study.subject_id, study.time, own_subject, path.stem if path.suffix else None)
+        files = [*study.source.split("|"), *(view.source for view in study.cxr)]
+        stems = tuple(dict.fromkeys(path.stem for path in map(PurePath, files) if path.suffix))
+        return cls(study.study_id, study.subject_id, study.time, own_subject, stems)
 
 
 class CaseIndex:
@@ -120,9 +121,10 @@ class CaseIndex:
     def banned(self, asker: Asker) -> Ids:
         """Sorted row numbers that the asker must not see."""
         rows: list[int] = list(self._rows_of_study.get(asker.study_id or "", ()))
-        same = self._rows_of_record.get(asker.record or "", ())
-        if len(same) <= NAMESAKES:
-            rows += same
+        for record in asker.records:
+            same = self._rows_of_record.get(record, ())
+            if len(same) <= NAMESAKES:
+                rows += same
         if asker.subject_id is not None and not asker.own_subject:
             rows += self._rows_of_subject.get(asker.subject_id, ())
         if asker.time is not None and self._times is not None:
@@ -175,7 +177,11 @@ class CaseIndex:
 
     @cached_property
     def _rows_of_record(self) -> dict[str, list[int]]:
-        return _rows_by(self.cases["record"])
+        rows: dict[str, list[int]] = {}
+        for i, names in enumerate(self.cases["record"].to_list()):
+            for name in names.split("|") if names else ():
+                rows.setdefault(name, []).append(i)
+        return rows
 
     @cached_property
     def _rows_of_subject(self) -> dict[str, list[int]]:

@@ -3,8 +3,9 @@
     study_id  subject_id  time  report                                 statements               age_band  sex     language  source
     20312     9121        null  Sinus rhythm. Left axis deviation.     [{SR 1.0}, {IMI 0.5}]    60-69     female  en        ptb-xl
 
-`record` is the name of the recording's file without its ending: a study that is asked about as a file has no other id. No waveform, no exact
-age. `time` is null where the archive shifted its dates patient by patient, because such dates say nothing about who came first.
+`record` is the name of the recording's file without its ending (of several views with a bar between): a study that is asked about as a file
+has no other id. No waveform, no exact age. `time` is null where the archive shifted its dates patient by patient, because such dates say
+nothing about who came first.
 """
 
 from __future__ import annotations
@@ -26,9 +27,11 @@ CASES: dict[str, Any] = {
     "observations": pl.List(pl.Struct({"code": pl.String, "likelihood": pl.Float64})),
 }  # fmt: skip
 """Columns of cases.parquet."""
-RECORD = pl.col("source").str.extract(r"([^/\\]+)\.[A-Za-z]+$")
-"""File name of a prepared row's source without its ending, null where it has none."""
-SHIFTED_DATES = frozenset({"ptb-xl", "mimic-iv-ecg"})
+RECORD = (
+    pl.col("source").str.split("|").list.eval(pl.element().str.extract(r"([^/\\]+)\.[A-Za-z]+$")).list.drop_nulls().list.join("|").replace("", None)
+)
+"""File names of a prepared row's source without their endings, with a bar between those of several views; null where it has none."""
+SHIFTED_DATES = frozenset({"ptb-xl", "mimic-iv-ecg", "mimic-cxr"})
 """Archives that moved every patient's dates by an offset of its own."""
 
 

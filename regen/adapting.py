@@ -22,21 +22,21 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import polars as pl
 import torch
 
 from regen.artifact import check_free, file_digest, new_artifact
+from regen.batch import read_images
 from regen.bundle import find_bundle, make_bundle
-from regen.data_prep.chexpert import NO_FINDING, OBSERVATIONS, PATHOLOGIES
+from regen.data_prep.chexpert import OBSERVATIONS
+from regen.data_prep.killable import Lost
 from regen.data_prep.label_table import LabelTable, assign_splits, locate_image, read_label_table
 from regen.data_prep.prepare import Failure
 from regen.data_prep.prepared import SPLITS, Prepared
-from regen.data_prep.readers import read_study
 from regen.encoders.adapter import STAGE, Adapter, Cases, fit_adapter
-from regen.encoders.images import observation_matrix
+from regen.encoders.images import known_observations
 from regen.encoders.operating_points import Aim
 from regen.encoders.space import Space, load_space
-from regen.errors import ConfigError, DataError, MissingExtraError
+from regen.errors import ConfigError, DataError
 from regen.eval.adapter_curves import curves_of, draw
 from regen.eval.adapter_table import FEW, GroupScore, Rate, adapter_table, groups_of
 from regen.eval.bootstrap import DRAWS, Sampled
@@ -142,15 +142,18 @@ def from_folder(space: Space, table: LabelTable, folder: Path, seed: int = 0, pr
         raise DataError(f"{folder}: expected the folder of the images, got none; check --images")
     splits = assign_splits(table.subjects, table.splits, seed)
     features, kept, failures = [], [], []
+    paths = [locate_image(folder, image) for image in table.images]
+    read = read_images(paths, space.side)
     for start in progress(range(0, len(table), _BATCH), "encoding"):
         pixels: list[FloatArray] = []
-        for i in range(start, min(start + _BATCH, len(table))):
-            path = locate_image(folder, table.images[i])
-            try:
-                pixels.append(_first_view(path))
+        for i, result in zip(range(start, min(start + _BATCH, len(table))), read, strict=False):
+            if isinstance(result, Lost):
+                failures.append(Failure(table.study_ids[i], str(paths[i]), result.reason))
+            elif not result.cxr:
+                failures.append(Failure(table.study_ids[i], str(paths[i]), f"{paths[i]}: expected a chest X-ray, got a recording; take it out"))
+            else:
+                pixels.append(result.cxr[0].pixels)
                 kept.append(i)
-            except (DataError, MissingExtraError) as error:
-                failures.append(Failure(table.study_ids[i], str(path), str(error)))
         features.append(space.encode_images(pixels)[2])
     if not kept:
         raise DataError(f"{folder}: expected chest X-rays that read, got none of {len(table)} ({failures[0].reason})")
@@ -170,7 +173,7 @@ def from_prepared(space: Space, data: Prepared, table: LabelTable | None = None)
         DataError: no such study, or the table names one that the folder does not have.
     """
     rows = data.studies.filter(data.studies["cxr_rows"].is_not_null())
-    labels = _observed(rows)
+    labels = known_observations(rows)
     if table is not None:
         place = {study: i for i, study in enumerate(rows["study_id"].to_list())}
         unknown = [study for study in table.study_ids if study not in place]
@@ -220,23 +223,6 @@ def fit_and_score(material: Material, aim: Aim, seed: int, fingerprint: str, fol
     (folder / "curves.json").write_text(json.dumps(curves, indent=1) + "\n", encoding="utf-8")
     draw(curves, [(score.specificity, score.sensitivity) for score in scores[0].labels], folder / "curves.png")
     return adapter, scores
-
-
-def _first_view(path: Path) -> FloatArray:
-    study = read_study(path)
-    if not study.cxr:
-        raise DataError(f"{path}: expected a chest X-ray, got a recording; leave it out of the table")
-    return study.cxr[0].pixels
-
-
-def _observed(rows: pl.DataFrame) -> FloatArray:
-    """(n, 14) in the order of OBSERVATIONS, uncertain ones NaN. 'No Finding' is known where it is stated or any pathology is more than absent."""
-    labels = observation_matrix(rows)
-    stated = rows["observations"].list.eval(pl.element().struct.field("code") == NO_FINDING).list.any().fill_null(False).to_numpy()
-    sick = (labels[:, [OBSERVATIONS.index(name) for name in PATHOLOGIES]] > 0).any(1)
-    labels[~stated & ~sick, OBSERVATIONS.index(NO_FINDING)] = np.nan
-    labels[labels == 0.5] = np.nan
-    return labels
 
 
 def _shown(value: Sampled | Rate) -> str:

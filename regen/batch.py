@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cache
+from itertools import chain, count
 from pathlib import Path
 from typing import TextIO
 
@@ -45,15 +46,15 @@ class FileStudies:
         for path, study in self._read():
             if study is None:
                 continue
-            if study.study_id in seen:
-                study = replace(study, study_id=path.with_suffix("").as_posix())
+            names = chain([study.study_id, path.with_suffix("").as_posix(), path.as_posix()], (f"{path.as_posix()}#{n}" for n in count(2)))
+            study = replace(study, study_id=next(name for name in names if name not in seen))
             seen.add(study.study_id)
             yield study
 
     def _read(self) -> Iterator[tuple[Path, Study | None]]:
         """Every path with its study, None where it failed."""
         image = cache(is_image)
-        decoded = run_each(_read_image, ((path, self.force, self.pixels) for path in self.paths if image(path)), workers=1, chunk=1)
+        decoded = read_images((path for path in self.paths if image(path)), self.pixels, self.force)
         try:
             for path in self.paths:
                 try:
@@ -66,6 +67,11 @@ class FileStudies:
                 yield path, None if isinstance(result, Lost) else result
         finally:
             decoded.close()
+
+
+def read_images(paths: Iterable[Path], pixels: int | None, force: bool = False) -> Generator[Study | Lost]:
+    """Studies of image files, in order, decoded in a process that can be killed; what fails is Lost with its reason."""
+    return run_each(_read_image, ((path, force, pixels) for path in paths), workers=1, chunk=1)
 
 
 def _read_image(job: tuple[Path, bool, int | None]) -> Study:

@@ -38,9 +38,10 @@ def make_bundle(
         "index": "regen index build --encoder E --data D --out I", "generator": "regen train writer RECIPE --encoder E --index I --out G",
         "adapter": "regen adapt --bundle B --labels FILE.csv",
     }  # fmt: skip
-    for name in folders.keys() & mend.keys():
+    for name in (name for name in folders if name in mend):
         require_partner(str(folders[name]), manifests[name]["fingerprint"], fingerprint, mend[name])
     with new_artifact(out, "bundle", {}, {}, force) as work:
+        work.clear()
         for name, folder in folders.items():
             shutil.rmtree(work.path / name, ignore_errors=True)
             shutil.copytree(folder, work.path / name)

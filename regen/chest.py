@@ -1,6 +1,6 @@
 """The chest X-ray's way through a bundle: images in, vectors and probabilities, similar cases, drafts out.
 
-seen = see_chest(space, adapter, studies)              one row a study; its views are averaged
+seen = see_chest(space, adapter, studies)              one row a study
 drafts = draft_chest(space, archive, adapter, studies)
 """
 
@@ -11,8 +11,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+import numpy.typing as npt
 
 from regen.data_prep.chexpert import OBSERVATIONS
+from regen.data_prep.views import is_lateral
 from regen.encoders.adapter import Adapter
 from regen.encoders.space import Space
 from regen.errors import DataError
@@ -21,17 +23,19 @@ from regen.index.archive import Archive
 from regen.index.case_index import Asker
 from regen.study import Draft, FloatArray, Study
 
+Values = npt.NDArray[np.float64]
 UNSET = 0.5
 """Operating point of an observation that no adapter has learned."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SeenChest:
-    """vectors: (n, dim) unit; probabilities: (n, 14) in the order of OBSERVATIONS, thresholds: (14,) above which each counts as found."""
+    """vectors: (n, dim) unit, the mean of the views; probabilities: (n, 14) float64 in the order of OBSERVATIONS, of the first frontal view, as
+    an adapter learns them; thresholds: (14,) float64, from which on each counts as found."""
 
     vectors: FloatArray
-    probabilities: FloatArray
-    thresholds: FloatArray
+    probabilities: Values
+    thresholds: Values
 
 
 def see_chest(space: Space, adapter: Adapter | None, studies: Sequence[Study]) -> SeenChest:
@@ -45,18 +49,19 @@ def see_chest(space: Space, adapter: Adapter | None, studies: Sequence[Study]) -
         if not study.cxr:
             raise DataError(f"{study.study_id}: expected a chest X-ray, the study has none; give a study with an image")
     counts = np.array([len(study.cxr) for study in studies])
-    vectors, stated, features = space.encode_images([view.pixels for study in studies for view in study.cxr])
-    thresholds = np.full(len(OBSERVATIONS), UNSET, np.float32)
+    views = [view for study in studies for view in sorted(study.cxr, key=lambda view: is_lateral(view.view))]
+    first = np.concatenate([[0], np.cumsum(counts)[:-1]])
+    vectors, given, features = space.encode_images([view.pixels for view in views])
+    stated, thresholds = given[first].astype(np.float64), np.full(len(OBSERVATIONS), UNSET)
     if adapter is not None:
-        learned = adapter.probabilities(features)
+        learned = adapter.probabilities(features[first])
         for column, (name, point) in enumerate(zip(adapter.names, adapter.points, strict=True)):
             if name in OBSERVATIONS:
                 stated[:, OBSERVATIONS.index(name)] = learned[:, column]
                 thresholds[OBSERVATIONS.index(name)] = point.threshold
-    first = np.concatenate([[0], np.cumsum(counts)[:-1]])
     mean = np.add.reduceat(vectors, first)
     mean /= np.linalg.norm(mean, axis=1, keepdims=True).clip(1e-6)
-    return SeenChest(mean, np.add.reduceat(stated, first) / counts[:, None], thresholds)
+    return SeenChest(mean, stated, thresholds)
 
 
 def draft_chest(

@@ -71,6 +71,7 @@ def search(
     bundle: Bundle = "starter",
     as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
     html: Annotated[Path | None, typer.Option(help="also write a page with the images into this folder")] = None,
+    force: Force = False,
     own_subject: Annotated[bool, typer.Option("--own-subject", help="also show earlier studies of the same subject")] = False,
     device: Device = "auto",
 ) -> None:
@@ -79,6 +80,10 @@ def search(
 
     from regen.pipeline import Pipeline
 
+    if html is not None:
+        from regen.artifact import check_free_file
+
+        check_free_file(html / "index.html", force)
     pipeline = Pipeline.from_pretrained(bundle, device)
     hits = pipeline.search(query, k, own_subject, to)
     if html is not None:
@@ -91,8 +96,7 @@ def search(
         return
     for hit in hits:
         typer.echo(f"{hit.rank:3d}  {hit.score:6.3f}  {hit.study_id}  {hit.report}")
-    if hits:
-        typer.echo(f"shown because: {hits[0].allowed}")
+    typer.echo(f"shown because: {hits[0].allowed}" if hits else "no case may be shown: all are the query's own, its subject's, or dated after it")
 
 
 @app.command()
@@ -156,6 +160,13 @@ def main(arguments: list[str] | None = None) -> None:
         if _state["debug"]:
             raise
         sys.stderr.write(f"regen: {error}\n")
+        sys.exit(2)
+    except OSError as error:
+        if _state["debug"] or error.filename is None:
+            raise
+        sys.stderr.write(
+            f"regen: {error.filename}: expected a path that can be read and written, {error.strerror}; check path and rights\n"
+        )
         sys.exit(2)
     except (typer.Abort, KeyboardInterrupt):
         code = _STOPPED

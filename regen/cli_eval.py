@@ -14,6 +14,7 @@ Out = Annotated[Path | None, typer.Option(help="also write the result: .json or 
 Device = Annotated[str, typer.Option(help="cpu, cuda, or auto")]
 Language = Annotated[str | None, typer.Option(help="of the drafts; by default what each study declares")]
 Seed = Annotated[int, typer.Option(help="of the bootstrap and of everything drawn", min=0)]
+Modality = Annotated[str | None, typer.Option(help="ecg or cxr, where bundle and studies have both; by default cxr there")]
 Force = Annotated[bool, typer.Option("--force", help="replace an output that exists")]
 
 eval_app = typer.Typer(no_args_is_help=True, help="Score drafts, with floors beside them.")
@@ -30,22 +31,27 @@ def report(
     predictions: Annotated[list[Path] | None, typer.Argument(help="drafts to score, JSON lines or CSV; without any, the bundle drafts")] = None,
     columns: Annotated[str, typer.Option(help="what the files call study_id and report: study_id=dicom,report=text")] = "",
     bundle: Annotated[str | None, typer.Option(help="a bundle's folder, a hub id, or 'starter', scored first; the floors' encoder too")] = None,
+    modality: Modality = None,
     split: Split = "test",
     random_init: Annotated[Path | None, typer.Option(help="an encoder folder that was aligned without pre-training, to compare with")] = None,
     language: Language = None,
-    out: Annotated[Path | None, typer.Option(help="a folder for metrics, predictions and card; or a file: .json, .md")] = None,
+    out: Annotated[Path | None, typer.Option(help="a folder for metrics, predictions and card (ECGs); or a file: .json, .md")] = None,
     device: Device = "auto",
     seed: Seed = 0,
     force: Force = False,
 ) -> None:
     """One table: systems, parts hidden, every floor; n and 95 % intervals. Example: regen eval report peer.csv --studies data --out card"""
+    from regen.errors import ConfigError
     from regen.eval.imported import parse_columns
     from regen.evaluating.chest import evaluate_chest
     from regen.evaluating.report import evaluate
-    from regen.evaluating.space import reads_images
+    from regen.evaluating.space import modality_of
 
-    if bundle is not None and reads_images(studies, bundle):
-        evaluate_chest(studies, split, predictions or [], bundle, out, device, seed, force, parse_columns(columns))
+    if modality_of(studies, bundle, modality) == "cxr":
+        given = [name for name, value in (("--random-init", random_init), ("--language", language)) if value is not None]
+        if given:
+            raise ConfigError(f"{' and '.join(given)}: not for chest X-rays; leave it out, or give --modality ecg")
+        evaluate_chest(studies, split, predictions or [], str(bundle), out, device, seed, force, parse_columns(columns))
         return
     evaluate(studies, split, predictions or [], bundle, random_init, language, out, device, seed, force, parse_columns(columns))
 
@@ -93,6 +99,7 @@ def findings(
 def retrieval(
     studies: Studies,
     bundle: Bundle = "starter",
+    modality: Modality = None,
     split: Split = "test",
     k: Annotated[list[int] | None, typer.Option("-k", help="depths; may be given several times [default: 1, 5, 10]")] = None,
     out: Out = None,
@@ -102,9 +109,9 @@ def retrieval(
 ) -> None:
     """Precision, mAP, nDCG at k by group; images, ECGs and reports finding each other. Example: regen eval retrieval --studies data -k 1 -k 10"""
     from regen.evaluating.retrieval import evaluate_retrieval
-    from regen.evaluating.space import evaluate_space, reads_images
+    from regen.evaluating.space import evaluate_space, modality_of
 
-    run = evaluate_space if reads_images(studies, bundle) else evaluate_retrieval
+    run = evaluate_space if modality_of(studies, bundle, modality) == "cxr" else evaluate_retrieval
     run(studies, split, bundle, k or [1, 5, 10], out, device, seed, force)
 
 

@@ -17,6 +17,8 @@ from regen.pipeline import Pipeline, set_threads
 from regen.progress import bar, console
 from regen.study import Draft, FloatArray, Study
 
+_SHOWN_SIDE = 640
+"""Images are scaled to this side where they are decoded: what a page shows, and more than an encoder reads."""
 _ON_PAGE = 50
 """Studies that a page holds, about 100 KB each; the JSON lines hold all."""
 
@@ -55,8 +57,8 @@ def draft_files(
 
 def _source(files: list[Path], studies: Path | None, split: str, any_image: bool, pipeline: Pipeline) -> tuple[Iterable[Study], int, list[Failure]]:
     if studies is None:
-        found = FileStudies.of(files, any_image)
-        return found, len(found.paths), found.failures
+        found = FileStudies.of(files, any_image, _SHOWN_SIDE)
+        return _draftable(found, pipeline, found.failures), len(found.paths), found.failures
     if split not in SPLITS:
         raise ConfigError(f"--split: expected one of {', '.join(SPLITS)}, got {split!r}{did_you_mean(split, SPLITS)}")
     data = Prepared.open(studies)
@@ -66,6 +68,18 @@ def _source(files: list[Path], studies: Path | None, split: str, any_image: bool
     if not len(rows):
         raise ConfigError(f"{studies}: expected studies in the {split} split that the bundle drafts reports of, got none; choose another --split")
     return prepared_studies(data, rows), len(rows), []
+
+
+def _draftable(studies: Iterable[Study], pipeline: Pipeline, failures: list[Failure]) -> Iterator[Study]:
+    """Studies that the bundle writes about; the others are listed."""
+    for study in studies:
+        kind = "ECG" if study.ecg is not None else "chest X-ray"
+        able = pipeline.ecg_writer is not None if study.ecg is not None else pipeline.space.cxr is not None and "cxr" in pipeline.archive.modalities
+        if able:
+            yield study
+        else:
+            reason = f"{study.source or study.study_id}: expected a study that {pipeline.name} drafts reports of, got {kind}; choose another --bundle"
+            failures.append(Failure(study.study_id, study.source, reason))
 
 
 def _maps(pipeline: Pipeline, shown: list[tuple[Study, Draft]]) -> dict[str, list[FloatArray]]:

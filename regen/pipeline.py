@@ -42,6 +42,8 @@ Source = str | Path | Study
 TO = {"image": "cxr", "cxr": "cxr", "ecg": "ecg", "report": "report"}
 """What a search may be told to compare with -> the archive's name for it."""
 _BATCH = 150
+_LONGEST_NAME = 250
+"""A path with a longer part cannot exist; a longer text is words."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -190,12 +192,18 @@ class Pipeline:
         embeddings, probabilities, tokens = self.towers.encode(cleaned, measures)
         return Seen(embeddings, probabilities, tokens, measures, flags)
 
-    def _draft_batch(self, studies: list[Study], language: str | None, blank_ecg: bool, blank_retrieval: bool) -> list[Draft]:
+    def requests(
+        self, studies: Sequence[Study], language: str | None = None, needs: int | None = None, blank_ecg: bool = False
+    ) -> tuple[list[Request], dict[str, float]]:
+        """What the ECG writer is asked about each study, and the milliseconds a study that finding it out took.
+
+        needs: cases to retrieve, by default as many as the writer needs.
+        """
         started = time.perf_counter()
         seen = self.see(studies, blank_ecg)
         encoded = time.perf_counter()
         askers = [Asker.of(study) for study in studies]
-        k = 0 if blank_retrieval else self.writer.needs
+        k = self.writer.needs if needs is None else needs
         ids, scores = self.index.search(seen.embeddings, k, askers) if k else _nothing(len(studies))
         found = time.perf_counter()
         declared = [study.language if study.language in self.index.languages else None for study in studies]
@@ -207,10 +215,12 @@ class Pipeline:
             )
             for i, study in enumerate(studies)
         ]  # fmt: skip
-        drafts = self.writer.write(requests)
         each = 1000 / len(studies)
-        spent = {"encode": round((encoded - started) * each, 3), "retrieve": round((found - encoded) * each, 3)}
-        return [replace(draft, timing_ms=spent | draft.timing_ms) for draft in drafts]
+        return requests, {"encode": round((encoded - started) * each, 3), "retrieve": round((found - encoded) * each, 3)}
+
+    def _draft_batch(self, studies: list[Study], language: str | None, blank_ecg: bool, blank_retrieval: bool) -> list[Draft]:
+        requests, spent = self.requests(studies, language, 0 if blank_retrieval else None, blank_ecg)
+        return [replace(draft, timing_ms=spent | draft.timing_ms) for draft in self.writer.write(requests)]
 
 
 def _nothing(rows: int) -> tuple[Ids, FloatArray]:
@@ -219,7 +229,13 @@ def _nothing(rows: int) -> tuple[Ids, FloatArray]:
 
 def is_query(text: str) -> bool:
     """Words to look for, not the name of a file: nothing of that name exists, and it does not end as files do that are read."""
+    if not text.strip():
+        raise ConfigError("search: expected a file or words, got nothing; name one")
+    if "\n" in text or len(text) > _LONGEST_NAME:
+        return True
     path = Path(text)
+    if " " not in text and ("." in text or "/" in text):
+        return False
     return not path.exists() and path.suffix.lower() not in {*READERS, ".dat", ".mat"} and not path.with_name(path.name + ".hea").exists()
 
 

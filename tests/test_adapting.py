@@ -12,7 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
-from regen.adapting import _observed, adapt
+from regen.adapting import adapt
 from regen.artifact import load_manifest, new_artifact
 from regen.data_prep.chexpert import OBSERVATIONS
 from regen.data_prep.image_folder import entries
@@ -21,6 +21,7 @@ from regen.data_prep.prepare import write
 from regen.data_prep.prepared import SCHEMA, Prepared
 from regen.encoders.adapter import Adapter
 from regen.encoders.cxr import CxrEncoder
+from regen.encoders.images import known_observations
 from regen.encoders.operating_points import Aim
 from regen.encoders.shared_recipe import SharedRecipe
 from regen.encoders.space import load_space, save_space
@@ -231,7 +232,7 @@ def test_no_finding_is_known_only_where_it_follows() -> None:
         {"observations": [None if each is None else [{"code": code, "likelihood": p} for code, p in each.items()] for each in told]},
         schema={"observations": SCHEMA["observations"]},
     )
-    labels = _observed(rows)
+    labels = known_observations(rows)
     np.testing.assert_array_equal(labels[:, 0], [np.nan, 0, 0, 1, np.nan, np.nan])
     np.testing.assert_array_equal(labels[:, OBSERVATIONS.index("Edema")], [0, np.nan, np.nan, 0, np.nan, np.nan])
 

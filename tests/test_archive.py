@@ -23,7 +23,8 @@ from regen.encoders.train_shared import train_shared
 from regen.errors import ConfigError, DataError
 from regen.index.archive import THUMB, Archive
 from regen.index.build import build_index
-from regen.index.case_index import Asker
+from regen.index.case_index import Asker, CaseIndex
+from regen.index.cases import RECORD
 from regen.pipeline import Pipeline, is_query
 from regen.study import Cxr, Study
 
@@ -102,7 +103,9 @@ def test_the_pipeline_searches_across_modalities(made: tuple[Prepared, Path], tm
     rows = data.split_cxr("test")
     _, block = next(iter(data.images(rows)))
     study = Study("q", cxr=(Cxr(block[0].astype(np.float32) / 255),))
-    assert {h.study_id for h in pipe.search(study, 3)} <= set(data.split_cxr("train")["study_id"])
+    found = {h.study_id for h in pipe.search(study, 3)}
+    assert len(found) == 3
+    assert found <= set(data.split_cxr("train")["study_id"])
     assert {h.study_id for h in pipe.search(study, 3, to="ecg")} <= set(data.split("train")["study_id"])
     assert all(h.report for h in pipe.search(study, 3, to="report"))
     assert len(pipe.search("right pleural effusion", 4, to="image")) == 4
@@ -127,11 +130,26 @@ def test_what_a_bundle_lacks_is_named(made: tuple[Prepared, Path], tiny_bundle: 
         ecg.search(Study("q", cxr=(Cxr(np.eye(4, dtype=np.float32)),)))
 
 
+def test_a_file_of_one_view_of_an_indexed_study_does_not_find_that_study(made: tuple[Prepared, Path], tmp_path: Path) -> None:
+    _, bundle = made
+    part = Archive.open(bundle / "index").part("cxr")
+    cases = part.cases.with_columns(record=pl.when(pl.col("study_id") == part.cases["study_id"][4]).then(pl.lit("front|side")).otherwise(None))
+    index = CaseIndex(cases, part.vectors, part.report_vectors, part.fingerprint)
+    for name in ("front.png", "side.dcm"):
+        asker = Asker.of(Study("anything", cxr=(Cxr(np.eye(4, dtype=np.float32), source=f"/scans/{name}"),)))
+        assert index.hits(part.vectors[4], 1, asker)[0].study_id != part.cases["study_id"][4]
+    assert index.hits(part.vectors[4], 1, Asker())[0].study_id == part.cases["study_id"][4]
+    rows = pl.DataFrame({"source": ["a/front.jpg|a/side.jpg", "x/rec.hea", "synthetic", "a.b/c"]})
+    assert rows.select(RECORD).to_series().to_list() == ["front|side", "rec", None, None]
+
+
 def test_words_and_file_names_are_told_apart(tmp_path: Path) -> None:
     (tmp_path / "r.hea").write_text("")
     assert is_query("left bundle branch block")
     assert not is_query(str(tmp_path / "r"))
     assert not is_query("none.dcm")
+    assert is_query("a pasted report, " * 40)
+    assert is_query("FINDINGS:\nclear")
 
 
 def test_search_on_the_command_line(made: tuple[Prepared, Path], capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 import pytest
 from PIL import Image
+from records import write_wfdb
 from test_shared import CPU, TINY
 
 from regen.bundle import make_bundle
@@ -18,12 +20,13 @@ from regen.data_prep.chexpert import OBSERVATIONS
 from regen.data_prep.prepare import write
 from regen.data_prep.prepared import Prepared
 from regen.data_prep.synthetic_cohort import entries
+from regen.encoders.images import known_observations
 from regen.encoders.shared_recipe import SharedRecipe
 from regen.encoders.train_shared import train_shared
 from regen.errors import ConfigError, DataError
 from regen.evaluating.chest import evaluate_chest
 from regen.evaluating.probe import evaluate_probe
-from regen.evaluating.space import evaluate_space, reads_images
+from regen.evaluating.space import evaluate_space, modality_of
 from regen.index.build import build_index
 from regen.pipeline import Pipeline
 from regen.study import Cxr, Study
@@ -67,7 +70,7 @@ def test_draft_writes_sections_evidence_and_a_page(capsys: pytest.CaptureFixture
     (row,) = [json.loads(text) for text in out.read_text().splitlines()]
     assert row["study_id"] == "chest"
     assert sorted(f["code"] for f in row["findings"]) == sorted(OBSERVATIONS)
-    assert set(row["sections"]) <= {"findings", "impression"}
+    assert set(row["sections"]) == {"findings", "impression"}
     assert row["report"]
     assert {s["status"] for s in row["sentences"]} <= {"supported", "uncertain"}
     page = (tmp_path / "page" / "index.html").read_text()
@@ -95,6 +98,28 @@ def test_views_are_averaged_and_studies_keep_their_rows(bundle: Path, rng: np.ra
         see_chest(pipe.space, None, [Study("x")])
 
 
+def test_a_mixed_folder_drafts_what_it_can_and_lists_the_rest(
+    capsys: pytest.CaptureFixture[str], bundle: Path, tiny_bundle: Path, image: Path, tmp_path: Path
+) -> None:
+    beats = np.sin(np.arange(5000) / 30)[:, None] * np.arange(1, 13) * 80
+    write_wfdb(tmp_path, "heart", beats.astype(np.int16))
+    shutil.copy(image, tmp_path / "again.png")
+    for chosen, kept, listed in ((bundle, {"chest", "again"}, "ECG"), (tiny_bundle, {"heart"}, "chest X-ray")):
+        out = tmp_path / f"{listed[:3]}.jsonl"
+        code, _, err = call(
+            capsys, "draft", image, tmp_path / "again.png", tmp_path / "heart.hea", "--bundle", chosen, "--out", out, "--device", "cpu"
+        )
+        assert code == 1
+        assert {json.loads(text)["study_id"] for text in out.read_text().splitlines()} == kept
+        assert f"got {listed}" in " ".join(err.split())
+
+
+def test_one_name_twice_becomes_two_studies(capsys: pytest.CaptureFixture[str], bundle: Path, image: Path, tmp_path: Path) -> None:
+    out = tmp_path / "d.jsonl"
+    assert call(capsys, "draft", image, image, image, "--bundle", bundle, "--out", out, "--device", "cpu")[0] == 0
+    assert len({json.loads(text)["study_id"] for text in out.read_text().splitlines()}) == 3
+
+
 def test_without_retrieval_the_draft_cites_nothing_and_says_so(bundle: Path, rng: np.random.Generator) -> None:
     pipe = Pipeline.from_pretrained(bundle, "cpu")
     study = Study("a", cxr=(Cxr(rng.random((40, 40), dtype=np.float32)),))
@@ -102,6 +127,7 @@ def test_without_retrieval_the_draft_cites_nothing_and_says_so(bundle: Path, rng
     assert "no_retrieval" in draft.flags
     assert not draft.neighbours
     assert not any(s.evidence for s in draft.sentences)
+    assert {s.status for s in draft.sentences} == {"uncertain"}
 
 
 def test_adapt_stores_an_adapter_that_draft_and_classify_use(
@@ -142,7 +168,10 @@ def test_search_writes_a_page_of_similar_images(capsys: pytest.CaptureFixture[st
 
 
 def test_eval_retrieval_prints_every_direction(capsys: pytest.CaptureFixture[str], data: Prepared, bundle: Path, tmp_path: Path) -> None:
-    assert reads_images(data.path, str(bundle))
+    assert modality_of(data.path, str(bundle), None) == "cxr"
+    assert modality_of(data.path, str(bundle), "ecg") == modality_of(data.path, None, None) == "ecg"
+    with pytest.raises(ConfigError, match="expected ecg or cxr"):
+        modality_of(data.path, str(bundle), "ct")
     made = [evaluate_space(data.path, "test", str(bundle), (1, 5), tmp_path / f"{i}.json", "cpu", 0, False, draws=50) for i in range(2)]
     assert (tmp_path / "0.json").read_text() == (tmp_path / "1.json").read_text()
     visits = len(data.split_cxr("test"))
@@ -187,7 +216,9 @@ def test_eval_probe_reads_labels_and_patients(capsys: pytest.CaptureFixture[str]
     made = [evaluate_probe(data.path, str(bundle), None, 3, "test", tmp_path / f"{i}.json", "cpu", 0, False, draws=30) for i in range(2)]
     assert (tmp_path / "0.json").read_text() == (tmp_path / "1.json").read_text()
     assert set(made[0].macro) == {"encoder", "encoder, random weights", "raw pixels"}
-    assert all(scored.n == len(data.studies.filter(pl.col("cxr_rows").is_not_null())) or scored.n > 0 for scored in made[0].labels.values())
+    known = known_observations(data.studies.filter(pl.col("cxr_rows").is_not_null()))
+    counts = dict(zip(OBSERVATIONS, zip((~np.isnan(known)).sum(0).tolist(), (known == 1).sum(0).tolist(), strict=True), strict=True))
+    assert {name: (scored.n, scored.positive) for name, scored in made[0].labels.items()} == {name: counts[name] for name in made[0].labels}
     assert made[0].patients.n > 0
     labels = tmp_path / "l.csv"
     studies = data.split_cxr("train")["study_id"].to_list()

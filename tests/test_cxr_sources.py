@@ -19,6 +19,7 @@ from regen.data_prep.chexpert import OBSERVATIONS
 from regen.data_prep.prepare import Entry, write
 from regen.data_prep.prepared import Prepared
 from regen.errors import ConfigError, DataError
+from regen.eval.dicom_samples import write_dicom
 
 
 def table(path: Path, text: str) -> Path:
@@ -411,7 +412,7 @@ def test_a_full_study_of_two_views_and_a_bare_one(tmp_path: Path) -> None:
     assert (one.images, one.views) == ((str(tmp_path / "2024/b.png"), str(tmp_path / "2024/a.png")), ("PA", "LATERAL"))
     assert (one.report, one.sections) == ("Clear. Normal.", {"findings": "Clear.", "impression": "Normal."})
     assert one.observations == {"Edema": 0.5, "Pleural Effusion": 0.0, "Fracture": 0.5}
-    assert (two.study_id, two.subject_id, two.images, two.views) == ("2024/c", "2024/c", (str(tmp_path / "2024/c.jpg"),), (None,))
+    assert (two.study_id, two.subject_id, two.images, two.views) == ("2024/c", "", (str(tmp_path / "2024/c.jpg"),), (None,))
     assert (two.report, two.sections, two.language) == ("No pneumothorax. The lungs are clear.", None, "en")
     assert two.observations is not None
     assert two.observations["Pneumothorax"] == 0.0
@@ -499,3 +500,18 @@ def test_a_study_that_its_source_calls_broken_is_listed_unopened(tmp_path: Path)
     (good,) = clinic(tmp_path, "image\n2024/a.png\n")
     _, failed = prepared([good, replace(good, study_id="s2", broken="s2: expected a report, got none")], tmp_path / "data")
     assert failed == {"s2": "s2: expected a report, got none"}
+
+
+def test_a_dicoms_own_patient_is_the_subject_where_the_table_names_none(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    folder = tmp_path / "scans"
+    folder.mkdir()
+    for name, patient in (("a", " P7 "), ("b", "P7"), ("c", "")):
+        write_dicom(folder / f"{name}.dcm", rng.integers(0, 4000, (64, 60)).astype(np.uint16), PatientID=patient)
+    table = tmp_path / "t.csv"
+    table.write_text("image,report\na.dcm,Clear lungs.\nb.dcm,Clear lungs.\nc.dcm,Clear lungs.\n")
+    made = write(image_folder.entries(folder, table), tmp_path / "data", "images", {}, workers=0, pixels=32)
+    assert not made.failures
+    rows = Prepared.open(tmp_path / "data").studies
+    assert dict(zip(rows["study_id"], rows["subject_id"], strict=True)) == {"a.dcm": "P7", "b.dcm": "P7", "c.dcm": "c.dcm"}
+    assert rows.filter(pl.col("subject_id") == "P7")["split"].n_unique() == 1

@@ -230,7 +230,7 @@ def test_a_full_row_and_a_bare_one(tmp_path: Path) -> None:
     assert (one.study_id, one.subject_id, one.time, one.age, one.sex, one.split) == ("s1", "p17", datetime(2024, 3, 1, 7, 15), 61.0, "female", "val")
     assert one.statements == {"SR": 1.0, "1AVB": 1.0}
     assert one.path == str(tmp_path / "clinic" / "0001.hea")
-    assert (two.study_id, two.subject_id, two.language, two.statements) == ("clinic/0002.hea", "clinic/0002.hea", "de", {"AFIB": 1.0})
+    assert (two.study_id, two.subject_id, two.language, two.statements) == ("clinic/0002.hea", "", "de", {"AFIB": 1.0})
     assert (two.time, two.age, two.sex, two.split) == (None, None, None, None)
 
 

@@ -26,7 +26,8 @@ from regen.batch import prepared_studies
 from regen.data_prep.chest_labeler import label_report
 from regen.data_prep.chexpert import NO_FINDING, OBSERVATIONS
 from regen.data_prep.prepared import Prepared
-from regen.errors import DataError
+from regen.data_prep.statements import CODES
+from regen.errors import ConfigError, DataError
 from regen.eval.blocks import INTERVAL, plain_differences, plain_rows
 from regen.eval.bootstrap import DRAWS, Resamples, Sampled, Values, bootstrap
 from regen.eval.imported import read_predictions
@@ -110,6 +111,9 @@ def evaluate_chest(
         _run(pipeline, data, rows, "system"), _run(pipeline, data, rows, "system, retrieval blanked", blank_retrieval=True)
     ]  # fmt: skip
     systems += _floors(pipeline, data, rows, train, seed)
+    twice = [name for name, count in Counter(system.name for system in systems).items() if count > 1]
+    if twice:
+        raise ConfigError(f"predictions: expected files of different names, none called as a floor, got {twice[0]} twice; rename it")
     known = set(data.split("train", with_ecg=False)["report"].drop_nulls().to_list())
     made = chest_table(rows, references, systems, known, seed, draws)
     _print(made)
@@ -146,7 +150,7 @@ def chest_table(
 
 def _references(rows: pl.DataFrame) -> References:
     """As strata and readers of drafts need them; ECG statements have no part in it."""
-    none = np.zeros((len(rows), 71), np.bool_)
+    none = np.zeros((len(rows), len(CODES)), np.bool_)
     ids, subjects, reports, languages = (rows[name].to_list() for name in ("study_id", "subject_id", "report", "language"))
     return References(ids, subjects, reports, languages, none, np.zeros(len(rows), np.bool_))
 
@@ -159,7 +163,10 @@ def _run(pipeline: Pipeline, data: Prepared, rows: pl.DataFrame, name: str, blan
 
 
 def _read(path: Path, columns: Mapping[str, str] | None, references: References) -> Drafted:
-    found = {str(draft["study_id"]): draft for draft in read_predictions(path, columns)}
+    drafts_given = read_predictions(path, columns)
+    found = {str(draft["study_id"]): draft for draft in drafts_given}
+    if len(found) < len(drafts_given):
+        raise DataError(f"{path}: expected one draft a study, got several of one; remove all but one")
     if not found.keys() & set(references.study_ids):
         raise DataError(
             f"{path}: expected drafts of the studies to score, got none of them (for instance {next(iter(found), 'none')}); check the split"

@@ -71,11 +71,10 @@ def evaluate_text(
     if not len(rows):
         raise DataError(f"{studies}: expected reported studies in the {split} split, got none; prepare with reports")
     files = {path.stem: {str(draft["study_id"]): str(draft["report"] or "") for draft in read_predictions(path, columns)} for path in predictions}
-    drafted = [study in set().union(*files.values()) for study in rows["study_id"]]
-    if not any(drafted):
-        raise DataError(f"{predictions[0]}: expected drafts of the studies to score, got none of them; check the split")
-    rows = rows.filter(pl.Series(drafted))
     references, ids = rows["report"].to_list(), rows["study_id"].to_list()
+    for name, texts in files.items():
+        if not texts.keys() & set(ids):
+            raise DataError(f"{name}: expected drafts of the studies to score, got none of them; check the split")
     resamples = Resamples(rows["subject_id"].to_list(), np.random.default_rng(seed), draws)
     cells = {
         name: {m.name: bootstrap(partial(mean, m.score([texts.get(study, "") for study in ids], references)), resamples) for m in chosen}

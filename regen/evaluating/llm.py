@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -101,18 +102,6 @@ class RecordingWriter(LocalWriter):
         return texts
 
 
-@dataclass(slots=True, eq=False)
-class _Listener:
-    """Stands in the writer's place and notes what it is asked."""
-
-    needs: int
-    requests: list[Request] = field(default_factory=list)
-
-    def write(self, requests: Sequence[Request]) -> list[Draft]:
-        self.requests += requests
-        return []
-
-
 def evaluate_llm(
     studies: Path, bundle: str, split: str, limit: int | None, seed: int, draws: int, out: Path | None, device: str, force: bool
 ) -> LlmCard:
@@ -162,11 +151,11 @@ def _card(
 
 def _requests(pipeline: Pipeline, data: Prepared, rows: pl.DataFrame, blank: bool) -> list[Request]:
     """What the writer would be asked about every study, in order."""
-    listener = _Listener(pipeline.writer.needs)
-    title = "encoding, blanked" if blank else "encoding"
-    for _ in replace(pipeline, ecg_writer=listener).drafts(bar(prepared_studies(data, rows), title, len(rows)), blank_ecg=blank):
-        pass
-    return listener.requests
+    studies = iter(bar(prepared_studies(data, rows), "encoding, blanked" if blank else "encoding", len(rows)))
+    made: list[Request] = []
+    while batch := list(islice(studies, _BATCH)):
+        made += pipeline.requests(batch, blank_ecg=blank)[0]
+    return made
 
 
 def _answers(writer: RecordingWriter, requests: list[Request], blanked: list[Request], reports: list[str], title: str) -> Answers:

@@ -27,7 +27,7 @@ from regen.bundle import find_bundle
 from regen.data_prep.chexpert import OBSERVATIONS
 from regen.data_prep.label_table import read_label_table
 from regen.data_prep.prepared import Prepared
-from regen.encoders.images import observation_matrix
+from regen.encoders.images import known_observations
 from regen.encoders.space import Space, load_space
 from regen.encoders.training import pick_device
 from regen.errors import ConfigError, DataError
@@ -106,17 +106,18 @@ def evaluate_probe(
     if not made.labels:
         raise DataError(f"{studies}: expected a label with at least {FEW} positives and {FEW} negatives among the scored images, got none")
     console.print(to_rich(made))
-    write_result(out, made.to_dict(), to_markdown(made))
+    write_result(out, ({} if folds else {"split": split}) | made.to_dict(), to_markdown(made))
     return made
 
 
 def _labelled(rows: pl.DataFrame, labels: Path | None, studies: Path) -> tuple[tuple[str, ...], FloatArray, pl.DataFrame]:
     """Label names, (n, labels) 1, 0 or NaN, and the rows that are labelled."""
     if labels is None:
-        truth = observation_matrix(rows)
-        return OBSERVATIONS, np.where(truth == 0.5, np.nan, truth).astype(np.float32), rows
+        return OBSERVATIONS, known_observations(rows), rows
     table = read_label_table(labels)
     at = {study: i for i, study in enumerate(table.study_ids)}
+    if len(at) < len(table):
+        raise DataError(f"{labels}: expected one row a study, got several of one; join them")
     known = rows.filter(pl.col("study_id").is_in(list(at)))
     if not len(known):
         raise DataError(f"{labels}: expected study ids of {studies}, got none of them (for instance {table.study_ids[0]!r}); check the table")
@@ -135,6 +136,9 @@ def _parts(rows: pl.DataFrame, folds: int, split: str, seed: int) -> list[tuple[
     """(learned on, scored) row numbers; no patient on both sides."""
     if folds == 0:
         return [(np.flatnonzero((rows["split"] == "train").to_numpy()), np.flatnonzero((rows["split"] == split).to_numpy()))]
+    patients = rows["subject_id"].n_unique()
+    if folds > patients:
+        raise ConfigError(f"--folds: expected at most one a patient ({patients}), got {folds}")
     subjects, number = np.unique(rows["subject_id"].to_numpy().astype(str), return_inverse=True)
     fold = np.random.default_rng([seed, 3]).permutation(len(subjects))[number] % folds
     return [(np.flatnonzero(fold != f), np.flatnonzero(fold == f)) for f in range(folds)]

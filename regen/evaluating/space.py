@@ -28,12 +28,12 @@ from regen.bundle import find_bundle
 from regen.data_prep.chexpert import OBSERVATIONS, SUPPORT_DEVICES
 from regen.data_prep.prepared import Prepared
 from regen.data_prep.statements import CODES
+from regen.encoders.cxr import CxrEncoder
+from regen.encoders.image_trunks import build_trunk
 from regen.encoders.images import observation_matrix
 from regen.encoders.pairs import pair_studies
 from regen.encoders.recordings import clean_and_measure, statement_matrix
-from regen.encoders.shared_recipe import SharedRecipe
 from regen.encoders.space import Space, load_space
-from regen.encoders.train_shared import make_cxr
 from regen.encoders.training import pick_device
 from regen.errors import ConfigError, DataError
 from regen.eval import retrieval_metrics as metrics
@@ -88,9 +88,19 @@ class SpaceScores:
         return {"seed": self.seed, "draws": self.draws, "interval": INTERVAL, "edges": edges, "images": images, "lifts": lifts}
 
 
-def reads_images(studies: Path, bundle: str) -> bool:
-    """Whether the folder holds chest X-rays and the bundle's encoder reads them."""
-    return (find_bundle(bundle) / "encoder" / "cxr.safetensors").is_file() and not Prepared.open(studies).studies["cxr_rows"].is_null().all()
+def modality_of(studies: Path, bundle: str | None, asked: str | None) -> str:
+    """'cxr' where the folder holds chest X-rays and the bundle reads them, else 'ecg'; asked: which of the two, None for that rule.
+
+    Raises:
+        ConfigError: another word, or X-rays asked of a folder or bundle without them.
+    """
+    both = bundle is not None and (find_bundle(bundle) / "encoder" / "cxr.safetensors").is_file()
+    both = both and not Prepared.open(studies).studies["cxr_rows"].is_null().all()
+    if asked not in (None, "ecg", "cxr"):
+        raise ConfigError(f"--modality: expected ecg or cxr, got {asked!r}")
+    if asked == "cxr" and not both:
+        raise ConfigError(f"--modality cxr: expected chest X-rays in {studies} and a --bundle that reads them; give such ones")
+    return asked or ("cxr" if both else "ecg")
 
 
 def evaluate_space(
@@ -198,16 +208,9 @@ def _image_rows(
 def untrained(space: Space) -> Space:
     """The same tower as it was before it saw anything."""
     tower = space.image_tower()
-    torch.manual_seed(0)
-    plan = tower.trunk.plan
-    small = {"cxr_width": plan.config["width"], "cxr_depth": plan.config["depth"], "cxr_heads": plan.config["heads"]} if plan.kind == "small" else {}
-    if plan.kind == "small":
-        fresh = make_cxr(SharedRecipe(dim=tower.dim, **small), plan.size)
-    else:
-        from regen.encoders.cxr import CxrEncoder
-        from regen.encoders.image_trunks import build_trunk
-
-        fresh = CxrEncoder(build_trunk(plan), tower.dim)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        fresh = CxrEncoder(build_trunk(tower.trunk.plan), tower.dim)
     return Space(space.text, "", None, fresh.to(space.device).eval(), space.side)
 
 
