@@ -73,9 +73,7 @@ def _official(root: Path) -> dict[str, str] | None:
     try:
         return {name: part for part, path in lists.items() for name in path.read_text(encoding="utf-8").split()}
     except (OSError, UnicodeDecodeError) as error:
-        raise DataError(
-            f"{root}: expected both lists as UTF-8 text, could not read them ({error}); copy them again"
-        ) from error
+        raise DataError(f"{root}: expected both lists as UTF-8 text, could not read them ({error}); copy them again") from error
 
 
 def _split(part: str, subject: str, seed: int) -> str:

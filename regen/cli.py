@@ -164,9 +164,7 @@ def main(arguments: list[str] | None = None) -> None:
     except OSError as error:
         if _state["debug"] or error.filename is None:
             raise
-        sys.stderr.write(
-            f"regen: {error.filename}: expected a path that can be read and written, {error.strerror}; check path and rights\n"
-        )
+        sys.stderr.write(f"regen: {error.filename}: expected a path that can be read and written, {error.strerror}; check path and rights\n")
         sys.exit(2)
     except (typer.Abort, KeyboardInterrupt):
         code = _STOPPED
