@@ -220,7 +220,8 @@ def show_sentence(case: int, sentence: Sentence, places: dict[str, int], dropped
     if sentence.finding:
         why.append(f'<span class="code">{escape(sentence.finding)}</span>')
     if sentence.probability is not None:
-        why.append(f"calibrated probability {_share(sentence.probability)}")
+        word = "calibrated probability" if sentence.finding in BY_CODE else "probability"
+        why.append(f"{word} {_share(sentence.probability)}")
     if sentence.measured and not dropped:
         why.append(f"{escape(sentence.measured)}")
     named = [_named(case, e.study_id, e.score, places) for e in sentence.evidence[:_NAMED]]
