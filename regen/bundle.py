@@ -5,10 +5,14 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from regen.artifact import MANIFEST, load_manifest, new_artifact, require_partner
 from regen.errors import ArtifactError, ConfigError
 from regen.study import DISCLAIMER
+
+if TYPE_CHECKING:
+    from regen.encoders.space import Space
 
 STARTER = Path(__file__).parent / "starter"
 """The bundle that ships with the package."""
@@ -75,6 +79,21 @@ def find_bundle(name: str | Path) -> Path:
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise ArtifactError(f"{name}: no such folder, and the hub gave no bundle of that name ({reason})") from error
+
+
+def open_space(name: str | Path, device: str) -> tuple[Path, Space]:
+    """A bundle's folder and its encoder, without index and writer.
+
+    Raises:
+        ArtifactError: no such bundle, or a damaged one.
+        ConfigError: no such device.
+    """
+    from regen.encoders.space import load_space
+    from regen.encoders.training import pick_device
+
+    folder = find_bundle(name)
+    load_manifest(folder, "bundle")
+    return folder, load_space(folder / "encoder", pick_device(device))
 
 
 def _plain_card(manifests: dict[str, dict[str, object]]) -> str:

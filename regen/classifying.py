@@ -8,13 +8,10 @@ from pathlib import Path
 
 import typer
 
-from regen.artifact import load_manifest
 from regen.batch import FileStudies
-from regen.bundle import find_bundle
+from regen.bundle import open_space
 from regen.data_prep.prepare import Failure
 from regen.encoders.adapter import Adapter
-from regen.encoders.space import load_space
-from regen.encoders.training import pick_device
 from regen.encoders.zero_shot import classify
 from regen.failures import report_failures
 
@@ -26,9 +23,7 @@ def classify_files(files: list[Path], bundle: str, labels: str, best_prompt: boo
         ArtifactError: no such bundle, or a damaged one.
         ConfigError: a bundle that reads no X-rays, or no label.
     """
-    folder = find_bundle(bundle)
-    load_manifest(folder, "bundle")
-    space = load_space(folder / "encoder", pick_device(device))
+    folder, space = open_space(bundle, device)
     space.image_tower()
     adapter = Adapter.load(folder / "adapter", space.fingerprint) if (folder / "adapter").is_dir() else None
     names = labels if labels == "chexpert" else [name.strip() for name in labels.split(",")]

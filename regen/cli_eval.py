@@ -133,6 +133,23 @@ def probe(
     evaluate_probe(studies, bundle, labels, folds, split, out, device, seed, force)
 
 
+@eval_app.command("maps")
+def maps(
+    studies: Studies,
+    bundle: Annotated[str, typer.Option(help="a bundle that reads chest X-rays: a folder or a hub id")],
+    split: Split = "test",
+    limit: Annotated[int | None, typer.Option(help="studies drawn by the seed; by default all", min=1)] = None,
+    out: Out = None,
+    device: Device = "auto",
+    seed: Seed = 0,
+    force: Force = False,
+) -> None:
+    """Do heat maps mark what moves a sentence's score? Example: regen eval maps --studies data --bundle bundle --limit 60"""
+    from regen.evaluating.maps import evaluate_maps
+
+    evaluate_maps(studies, split, bundle, limit, out, device, seed, force)
+
+
 @eval_app.command("fewshot")
 def fewshot(
     studies: Studies,

@@ -25,6 +25,7 @@ from regen.encoders.shared_recipe import SharedRecipe
 from regen.encoders.train_shared import train_shared
 from regen.errors import ConfigError, DataError
 from regen.evaluating.chest import evaluate_chest
+from regen.evaluating.maps import evaluate_maps
 from regen.evaluating.probe import evaluate_probe
 from regen.evaluating.space import evaluate_space, modality_of
 from regen.index.build import build_index
@@ -227,3 +228,11 @@ def test_eval_probe_reads_labels_and_patients(capsys: pytest.CaptureFixture[str]
     assert call(capsys, *arguments, "--folds", "3")[0] == 0
     code, _, err = call(capsys, *arguments, "--folds", "1")
     assert (code, "--folds" in err) == (2, True)
+
+
+def test_eval_maps_checks_every_finding_sentence(capsys: pytest.CaptureFixture[str], data: Prepared, bundle: Path, tmp_path: Path) -> None:
+    made = [evaluate_maps(data.path, "test", str(bundle), 6, tmp_path / f"{i}.json", "cpu", 0, False, draws=20) for i in range(2)]
+    assert (tmp_path / "0.json").read_text() == (tmp_path / "1.json").read_text()
+    assert 0 < made[0].patients <= 6
+    assert made[0].n - made[0].empty > 0
+    assert "finding sentences" in call(capsys, "eval", "maps", "--studies", data.path, "--bundle", bundle, "--limit", 3, "--device", "cpu")[1]

@@ -22,14 +22,13 @@ import numpy.typing as npt
 import polars as pl
 import rich.table
 
-from regen.artifact import check_free_file, load_manifest
-from regen.bundle import find_bundle
+from regen.artifact import check_free_file
+from regen.bundle import open_space
 from regen.data_prep.chexpert import OBSERVATIONS
 from regen.data_prep.label_table import read_label_table
 from regen.data_prep.prepared import Prepared
 from regen.encoders.images import known_observations
-from regen.encoders.space import Space, load_space
-from regen.encoders.training import pick_device
+from regen.encoders.space import Space
 from regen.errors import ConfigError, DataError
 from regen.eval.averages import mean_known
 from regen.eval.blocks import INTERVAL, plain_rows
@@ -92,9 +91,7 @@ def evaluate_probe(
         check_split(split)
     if out is not None:
         check_free_file(out, force)
-    folder = find_bundle(bundle)
-    load_manifest(folder, "bundle")
-    space = load_space(folder / "encoder", pick_device(device))
+    _, space = open_space(bundle, device)
     space.image_tower()
     data = Prepared.open(studies)
     rows = data.studies.filter(pl.col("cxr_rows").is_not_null())

@@ -23,8 +23,8 @@ import polars as pl
 import rich.table
 import torch
 
-from regen.artifact import check_free_file, load_manifest
-from regen.bundle import find_bundle
+from regen.artifact import check_free_file
+from regen.bundle import find_bundle, open_space
 from regen.data_prep.chexpert import OBSERVATIONS, SUPPORT_DEVICES
 from regen.data_prep.prepared import Prepared
 from regen.data_prep.statements import CODES
@@ -33,8 +33,7 @@ from regen.encoders.image_trunks import build_trunk
 from regen.encoders.images import observation_matrix
 from regen.encoders.pairs import pair_studies
 from regen.encoders.recordings import clean_and_measure, statement_matrix
-from regen.encoders.space import Space, load_space
-from regen.encoders.training import pick_device
+from regen.encoders.space import Space
 from regen.errors import ConfigError, DataError
 from regen.eval import retrieval_metrics as metrics
 from regen.eval.blocks import INTERVAL, plain_rows
@@ -118,9 +117,7 @@ def evaluate_space(
         raise ConfigError(f"-k: expected at least one k, each of at least 1, got {', '.join(map(str, ks)) or 'none'}; for example -k 1 -k 5 -k 10")
     if out is not None:
         check_free_file(out, force)
-    folder = find_bundle(bundle)
-    load_manifest(folder, "bundle")
-    space = load_space(folder / "encoder", pick_device(device))
+    _, space = open_space(bundle, device)
     data = Prepared.open(studies)
     rows, train = data.split_cxr(split), data.split_cxr("train")
     if not len(rows):
