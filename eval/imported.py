@@ -9,7 +9,7 @@ left alone.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,6 @@ from regen.data_prep.tables import read_table
 from regen.errors import ConfigError, DataError, did_you_mean
 
 FIELDS = ("study_id", "report")
-_REMEDY = "name them: --columns study_id=...,report=..."
 
 
 def read_predictions(path: str | Path, columns: Mapping[str, str] | None = None) -> list[dict[str, Any]]:
@@ -26,16 +25,30 @@ def read_predictions(path: str | Path, columns: Mapping[str, str] | None = None)
     Raises:
         DataError: a file that cannot be read, a row without the fields, or a file without rows.
     """
-    path = Path(path)
-    names = {field: field for field in FIELDS} | dict(columns or {})
-    told = read_table(path, set(names.values()), _REMEDY) if path.suffix.lower() == ".csv" else _lines(path)
-    rows = [_named(row, names, where) for where, row in told]
+    rows = [_as_text(row, where) for where, row in read_rows(path, FIELDS, columns)]
     if not rows:
         raise DataError(f"{path}: expected predictions, the file holds none; write them again")
     return rows
 
 
-def parse_columns(given: str) -> dict[str, str]:
+def read_rows(path: str | Path, fields: Sequence[str], columns: Mapping[str, str] | None) -> Iterator[tuple[str, dict[str, Any]]]:
+    """(where, row) of a CSV or of JSON lines; the fields stand in each row under their own names, whatever the file calls them.
+
+    Raises:
+        DataError: a file that cannot be read, or a row without one of the fields.
+    """
+    path = Path(path)
+    remedy = f"name them: --columns {','.join(f'{field}=...' for field in fields)}"
+    names = {field: field for field in fields} | dict(columns or {})
+    for where, row in read_table(path, set(names.values()), remedy) if path.suffix.lower() == ".csv" else _lines(path):
+        missing = [f"{field} (in column {name!r})" if name != field else field for field, name in names.items() if row.get(name) is None]
+        if missing:
+            have = ", ".join(str(key) for key in list(row)[:8])
+            raise DataError(f"{where}: expected {' and '.join(missing)}, got the columns {have}; {remedy}")
+        yield where, row | {field: row[name] for field, name in names.items()}
+
+
+def parse_columns(given: str, fields: Sequence[str] = FIELDS) -> dict[str, str]:
     """'study_id=dicom,report=generated_text' -> a mapping.
 
     Raises:
@@ -43,12 +56,11 @@ def parse_columns(given: str) -> dict[str, str]:
     """
     out: dict[str, str] = {}
     for part in filter(None, given.split(",")):
-        field, sign, name = part.partition("=")
-        if field.strip() not in FIELDS or not sign or not name.strip():
-            raise ConfigError(
-                f"--columns: expected FIELD=COLUMN with {' or '.join(FIELDS)}, got {part!r}{did_you_mean(field.strip(), FIELDS) if sign else ''}"
-            )
-        out[field.strip()] = name.strip()
+        field, sign, name = (text.strip() for text in part.partition("="))
+        if field not in fields or not sign or not name:
+            hint = did_you_mean(field, fields) if sign else ""
+            raise ConfigError(f"--columns: expected FIELD=COLUMN with {' or '.join(fields)}, got {part!r}{hint}")
+        out[field] = name
     return out
 
 
@@ -69,12 +81,8 @@ def _lines(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
             yield where, row
 
 
-def _named(row: dict[str, Any], names: Mapping[str, str], where: str) -> dict[str, Any]:
-    missing = [f"{field} (in column {name!r})" if name != field else field for field, name in names.items() if row.get(name) is None]
-    if missing:
-        have = ", ".join(str(key) for key in list(row)[:8])
-        raise DataError(f"{where}: expected {' and '.join(missing)}, got the columns {have}; {_REMEDY}")
-    values = {field: row[name] for field, name in names.items()}
+def _as_text(row: dict[str, Any], where: str) -> dict[str, Any]:
+    values = {field: row[field] for field in FIELDS}
     wrong = [field for field, value in values.items() if not isinstance(value, str) and not (field == "study_id" and isinstance(value, int))]
     if wrong:
         raise DataError(f"{where}: expected {wrong[0]} as text, got {str(values[wrong[0]])[:40]}; write one text a study")

@@ -181,10 +181,11 @@ def qa(
     force: Force = False,
 ) -> None:
     """Exact match of answer sets by type, beside majority and random. Example: regen eval qa answers.jsonl --questions questions"""
-    from regen.eval.qa_answers import parse_answer_columns
+    from regen.eval.imported import parse_columns
+    from regen.eval.qa_answers import FIELDS
     from regen.evaluating.qa import evaluate_qa
 
-    named = parse_answer_columns(columns) if columns else None
+    named = parse_columns(columns, FIELDS) if columns else None
     evaluate_qa(answers, questions, split, out, bundle, studies, named, protocol, device, seed, force=force)
 
 

@@ -235,4 +235,4 @@ def test_eval_maps_checks_every_finding_sentence(capsys: pytest.CaptureFixture[s
     assert (tmp_path / "0.json").read_text() == (tmp_path / "1.json").read_text()
     assert 0 < made[0].patients <= 6
     assert made[0].n - made[0].empty > 0
-    assert "finding sentences" in call(capsys, "eval", "maps", "--studies", data.path, "--bundle", bundle, "--limit", 3, "--device", "cpu")[1]
+    assert "finding sentences" in call(capsys, "eval", "maps", "--studies", data.path, "--bundle", bundle, "--limit", 3, "--device", "cpu")[2]

@@ -13,7 +13,8 @@ from regen.data_prep.ecg_qa import Made, Questions, write_questions
 from regen.data_prep.prepared import Prepared
 from regen.errors import ArtifactError, ConfigError, DataError
 from regen.eval.blocks import named
-from regen.eval.qa_answers import parse_answer_columns, read_answers
+from regen.eval.imported import parse_columns
+from regen.eval.qa_answers import FIELDS, read_answers
 from regen.eval.qa_metrics import Asked
 from regen.evaluating.qa import OTHER, evaluate_qa, nearest_in, to_markdown
 
@@ -45,7 +46,7 @@ def test_answers_are_read_from_both_forms(tmp_path: Path) -> None:
     rows = [{"question_id": "a", "answers": ["yes"]}, {"question_id": "b", "answers": "lead I ; lead aVF"}, {"question_id": "c", "answers": []}]
     assert read_answers(jsonl(tmp_path / "mine.jsonl", *rows)) == expected
     (tmp_path / "mine.csv").write_text('id,said\na,yes\nb,"[""lead aVF"", ""lead I""]"\nc,\n')
-    assert read_answers(tmp_path / "mine.csv", parse_answer_columns("question_id=id, answers=said")) == expected
+    assert read_answers(tmp_path / "mine.csv", parse_columns("question_id=id, answers=said", FIELDS)) == expected
 
 
 @pytest.mark.parametrize(
@@ -65,9 +66,9 @@ def test_bad_answers_are_refused_with_their_line(tmp_path: Path, text: str, reas
 
 def test_columns_are_named_as_asked() -> None:
     with pytest.raises(ConfigError, match="did you mean 'answers'"):
-        parse_answer_columns("answer=said")
+        parse_columns("answer=said", FIELDS)
     with pytest.raises(ConfigError, match="FIELD=COLUMN"):
-        parse_answer_columns("answers")
+        parse_columns("answers", FIELDS)
     with pytest.raises(DataError, match="no such file"):
         read_answers(Path("nowhere.csv"))
 
