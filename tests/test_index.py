@@ -219,8 +219,13 @@ def test_building_an_index_takes_the_training_split_alone(tiny_bundle: Path, tin
     assert index.cases["study_id"].to_list() == tiny_data.split("train")["study_id"].to_list()
     manifest = json.loads((tiny_bundle / "index" / "manifest.json").read_text())
     assert manifest["cases"] == len(index)
-    with pytest.raises(DataError, match="got none"):
+    with pytest.raises(ConfigError, match="expected one of train, val, test, got 'dev'"):
         build_index(tiny_data.path, tiny_bundle / "encoder", tmp_path / "out", split="dev")
+    with new_artifact(tmp_path / "empty", "prepare", {}, {}) as work:
+        tiny_data.studies.filter(pl.col("split") == "train").write_parquet(work.path / "studies.parquet")
+        work.manifest |= {name: tiny_data.manifest[name] for name in ("fs", "pixels")}
+    with pytest.raises(DataError, match="got none"):
+        build_index(tmp_path / "empty", tiny_bundle / "encoder", tmp_path / "out", split="test")
     assert not (tmp_path / "out").exists()
 
 
