@@ -69,7 +69,14 @@ def observation_matrix(rows: pl.DataFrame) -> FloatArray:
 
 
 def known_observations(rows: pl.DataFrame) -> FloatArray:
-    """(n, 14) 1 present, 0 absent; NaN where it is uncertain or not mentioned."""
+    """(n, 14) 1 present, 0 absent; NaN where it is uncertain, and where nobody labels it.
+
+    What a labelled study does not mention is absent (Irvin et al. 2019 train so): reports mention what is there more often than what is
+    not, and to learn from mentions alone would make every finding look frequent. 'No Finding' is more than silence. An observation that no study of `rows` mentions is not
+    labelled in this archive, and stays unknown.
+    """
     labels = observation_matrix(rows)
-    labels[labels == 0.5] = np.nan
-    return labels
+    known = np.asarray(~np.isnan(labels), np.bool_)
+    silent = np.outer(known.any(axis=1), known.any(axis=0)) & ~known
+    silent[:, OBSERVATIONS.index("No Finding")] = False
+    return np.where(silent, 0, np.where(labels == 0.5, np.nan, labels)).astype(np.float32)

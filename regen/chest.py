@@ -41,6 +41,8 @@ class SeenChest:
 def see_chest(space: Space, adapter: Adapter | None, studies: Sequence[Study]) -> SeenChest:
     """What the encoder makes of studies with chest X-rays, and what the adapter reads off its features, where the bundle has one.
 
+    With an adapter an observation that it has not learned has probability 0; without one all are the encoder's own, uncalibrated.
+
     Raises:
         DataError: a study without an image.
         ConfigError: an encoder that reads no X-rays.
@@ -54,6 +56,7 @@ def see_chest(space: Space, adapter: Adapter | None, studies: Sequence[Study]) -
     vectors, given, features = space.encode_images([view.pixels for view in views])
     stated, thresholds = given[first].astype(np.float64), np.full(len(OBSERVATIONS), UNSET)
     if adapter is not None:
+        stated[:] = 0.0  # what the adapter has not learned is not claimed: the tower's own head may never have seen it absent
         learned = adapter.probabilities(features[first])
         for column, (name, point) in enumerate(zip(adapter.names, adapter.points, strict=True)):
             if name in OBSERVATIONS:

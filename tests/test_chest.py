@@ -149,6 +149,8 @@ def test_adapt_stores_an_adapter_that_draft_and_classify_use(
         if finding.code in learned:
             assert finding.threshold == pytest.approx(learned[finding.code].threshold, abs=1e-4)
             assert finding.probability == pytest.approx(rows[finding.code]["probability"], abs=2e-2)
+        else:
+            assert (finding.probability, finding.positive) == (0, False)
     code, _, err = call(capsys, "adapt", "--bundle", bundle, "--studies", data.path, "--out", tmp_path / "x", "--specificity", "0.8", "--f1")
     assert (code, "expected one aim" in err) == (2, True)
 
