@@ -72,8 +72,8 @@ def known_observations(rows: pl.DataFrame) -> FloatArray:
     """(n, 14) 1 present, 0 absent; NaN where it is uncertain, and where nobody labels it.
 
     What a labelled study does not mention is absent (Irvin et al. 2019 train so): reports mention what is there more often than what is
-    not, and to learn from mentions alone would make every finding look frequent. 'No Finding' is more than silence. An observation that no study of `rows` mentions is not
-    labelled in this archive, and stays unknown.
+    not, and to learn from mentions alone would make every finding look frequent. 'No Finding' is more than silence. An observation that no
+    study of `rows` mentions is not labelled in this archive, and stays unknown.
     """
     labels = observation_matrix(rows)
     known = np.asarray(~np.isnan(labels), np.bool_)
