@@ -20,7 +20,7 @@ from regen.study import FloatArray
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Images:
-    """pixels: (n, s, s) uint8, the first view of each study; labels: (n, 14) 1 present, 0.5 uncertain, 0 absent, NaN where not mentioned.
+    """pixels: (n, s, s) uint8, the first view of each study; labels: (n, 14) 1 present, 0 absent, NaN where not known (known_observations).
 
     reports: n texts, empty where there is none.
     """
@@ -46,7 +46,7 @@ def load_images(data: Prepared, rows: pl.DataFrame, scratch: Path, name: str) ->
         for positions, block in data.images(rows):
             pixels[positions] = block
         done.touch()
-    return Images(rows, pixels, observation_matrix(rows), [text or "" for text in rows["report"].to_list()])
+    return Images(rows, pixels, known_observations(rows), [text or "" for text in rows["report"].to_list()])
 
 
 def observation_matrix(rows: pl.DataFrame) -> FloatArray:

@@ -217,16 +217,16 @@ class Criterion:
 
 
 def _known_bce(logits: Tensor, labels: npt.NDArray[np.float32], smoothing: float) -> Tensor:
-    """Binary cross-entropy over the labels that are not NaN; 0.5 is as good as none."""
+    """Binary cross-entropy over the labels that are not NaN."""
     target = torch.from_numpy(labels).to(logits.device)
-    known = ~torch.isnan(target) & (target != 0.5)
+    known = ~torch.isnan(target)
     smooth = torch.nan_to_num(target) * (1 - smoothing) + smoothing / 4
     error = F.binary_cross_entropy_with_logits(logits, smooth, reduction="none")
     return (error * known).sum() / known.sum().clamp_min(1)
 
 
 def finding_groups(reports: Sequence[str], labels: npt.NDArray[np.float32], by_findings: bool = True) -> Rows:
-    """(n, 2) numbers: rows that share the first have the same report, rows that share the second the same observations, present and uncertain.
+    """(n, 2) numbers: rows that share the first have the same report, rows that share the second the same observations that are present.
 
     A study that nobody labelled shares observations with none; without by_findings nobody does.
     """
