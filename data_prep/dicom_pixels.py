@@ -115,7 +115,7 @@ def _decoded(dataset: Any, syntax: str, rows: int, columns: int, path: Path) -> 
     module = _imagecodecs() if codec else None
     try:
         decoder = get_decoder(syntax)
-    except NotImplementedError as error:
+    except RuntimeError as error:
         raise DataError(f"{path}: transfer syntax {dataset.file_meta.TransferSyntaxUID.name} is no image codec; export it uncompressed") from error
     if module is None and not decoder.is_available:
         raise MissingExtraError(f"{path}: no decoder for {dataset.file_meta.TransferSyntaxUID.name} is installed; pip install 'regen-ecg[dicom]'")

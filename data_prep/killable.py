@@ -5,7 +5,8 @@
             print(result.reason)                                  "the worker crashed (SIGSEGV)"
 
 Results come in the order of the jobs, and jobs are taken as results are: memory stays flat however many there are. Every worker has pipes
-of its own and shares no lock, so killing one harms no other. The time limit is the kernel's alarm, which ends even a decoder that never
+of its own and shares no lock, so killing one harms no other; through them go values alone (regen.data_prep.wire), so a decoder that a
+hostile file takes over cannot make the main process run anything. The time limit is the kernel's alarm, which ends even a decoder that never
 returns to Python; Windows has neither alarm nor memory limit, and only crashes are caught there.
 """
 
@@ -13,7 +14,6 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import pickle
 import signal
 import threading
 import warnings
@@ -25,6 +25,7 @@ from multiprocessing import connection
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
+from regen.data_prep.wire import WireError, pack, unpack
 from regen.errors import RegenError
 
 J = TypeVar("J")
@@ -51,7 +52,11 @@ def run_each(
 ) -> Generator[R | Lost, None, None]:
     """function(job) for every job, in order, each in one of `workers` processes; Lost where a job crashed, hung or raised.
 
-    function, jobs and results: picklable. seconds: most for one job. chunk: jobs sent at once.
+    function: of a module, or a partial of one. jobs and results: what regen.data_prep.wire packs. seconds: most for one job. chunk: jobs sent
+    at once.
+
+    Raises:
+        WireError: a job of another kind.
     """
     pool = _Pool(function, enumerate(jobs), max(1, workers), seconds, memory_bytes, max(1, chunk))
     told = 0
@@ -101,7 +106,7 @@ class _Pool(Generic[J, R]):
             part = self._take(told + self.size * self.chunk * _AHEAD)
             if not part:
                 break
-            message = pickle.dumps([job for _, job in part], pickle.HIGHEST_PROTOCOL)
+            message = pack([job for _, job in part])
             self.large |= len(message) > _SMALL
             if worker is None:
                 worker = self._start()
@@ -119,10 +124,13 @@ class _Pool(Generic[J, R]):
         for worker in [w for w in self.workers if w.results in heard or w.process.sentinel in heard]:
             try:
                 while worker.results.poll():
-                    result, worker.retired = pickle.loads(worker.results.recv_bytes())
-                    self.ready[worker.assigned.popleft()[0]] = result
+                    done, value, worker.retired = unpack(worker.results.recv_bytes())
+                    self.ready[worker.assigned.popleft()[0]] = value if done else Lost(str(value))
             except (EOFError, OSError):
                 self._bury(worker)
+            except (WireError, TypeError, IndexError) as error:
+                worker.process.kill()
+                self._bury(worker, f"the worker's answer cannot be read ({error})")
             else:
                 if worker.process.sentinel in heard:
                     self._bury(worker)
@@ -158,11 +166,11 @@ class _Pool(Generic[J, R]):
         self.workers.append(_Worker(process, sent, results))
         return self.workers[-1]
 
-    def _bury(self, worker: _Worker) -> None:
+    def _bury(self, worker: _Worker, why: str | None = None) -> None:
         """The first job without a result is lost, unless the worker retired; the others go back."""
         worker.process.join()
         if worker.assigned and not worker.retired:
-            self.ready[worker.assigned.popleft()[0]] = Lost(_why(worker.process.exitcode, self.seconds))
+            self.ready[worker.assigned.popleft()[0]] = Lost(why or _why(worker.process.exitcode, self.seconds))
         self.waiting.extendleft(reversed(worker.assigned))
         worker.jobs.close()
         worker.results.close()
@@ -200,21 +208,21 @@ def _serve(function: Callable[[J], R], jobs: Any, results: Any, seconds: float, 
     _limit_memory(memory_bytes)
     while True:
         try:
-            chunk = pickle.loads(jobs.recv_bytes())
+            chunk = unpack(jobs.recv_bytes())
         except EOFError:
             return
         for job in chunk:
             full = False
             alarm(seconds)
             try:
-                answer = pickle.dumps((function(job), False), pickle.HIGHEST_PROTOCOL)
+                answer = pack((True, function(job), full))
             except MemoryError:
                 full = True  # a fresh process takes over: what is left of this one may be full for every job to come
-                answer = pickle.dumps((Lost(f"it needs more memory than {memory_bytes >> 20} MiB"), True))
+                answer = pack((False, f"it needs more memory than {memory_bytes >> 20} MiB", full))
             except RegenError as error:
-                answer = pickle.dumps((Lost(str(error)), False))
+                answer = pack((False, str(error), full))
             except BaseException as error:
-                answer = pickle.dumps((Lost(" ".join(f"{type(error).__name__}: {error}".split())[:300]), False))
+                answer = pack((False, " ".join(f"{type(error).__name__}: {error}".split())[:300], full))
             alarm(0)
             results.send_bytes(answer)
             if full:

@@ -15,7 +15,9 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from functools import partial
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import Any
 
 import polars as pl
@@ -37,8 +39,8 @@ class Entry:
 
     path: the recording; images: the views of a chest X-ray, views: their names, where the source knows them; with none of the two the
     study is a report alone. subject_id: '' where the source does not know it: then the file's own, else the study's id. make: instead of
-    a path, a picklable (function, argument) that returns a Study, for cohorts that are computed. split: None lets the subject's hash
-    decide. broken: what the source itself found wrong; the study is listed with that reason and none of its files is opened.
+    a path, a module's function and the argument with which it returns a Study, for cohorts that are computed. split: None lets the
+    subject's hash decide. broken: what the source itself found wrong; the study is listed with that reason and none of its files is opened.
     """
 
     study_id: str
@@ -98,7 +100,7 @@ def write(
         rows: list[dict[str, Any]] = []
         seen: set[str] = set()
         split_of_subject: dict[str, str] = {}
-        for entry, study, reason in progress(_read_all(entries, rate, pixels, workers)):
+        for entry, study, reason in progress(_read_all(entries, partial(_read_one, rate=rate, pixels=pixels), workers)):
             if entry.study_id in seen:
                 raise DataError(f"{source}: expected each study_id once, got {entry.study_id!r} twice; make the ids unique")
             seen.add(entry.study_id)
@@ -129,38 +131,45 @@ def write(
     return summary
 
 
-def _read_all(entries: Iterable[Entry], rate: float, pixels: int, workers: int) -> Iterator[tuple[Entry, Study | None, str | None]]:
-    if workers < 1:
-        for entry in entries:
-            yield entry, *_read_one((entry, rate, pixels))
-        return
+_Job = tuple[str | None, tuple[str, ...], tuple[str | None, ...], str, Any]
+"""What a worker is told of an entry: path, images, views, and the name and the argument of the function that makes it."""
+_Read = Callable[[_Job], tuple[Study | None, str | None]]
+
+
+def _read_all(entries: Iterable[Entry], read: _Read, workers: int) -> Iterator[tuple[Entry, Study | None, str | None]]:
+    """Every entry with its study, or with the reason why there is none; a report alone has neither."""
     sent: deque[Entry] = deque()
 
-    def jobs() -> Iterator[tuple[Entry, float, int]]:
+    def jobs() -> Iterator[_Job]:
         for entry in entries:
             sent.append(entry)
-            yield entry, rate, pixels
+            yield _job(entry) if entry.broken is None else (None, (), (), "", None)
 
-    for result in run_each(_read_one, jobs(), workers, chunk=32):
+    for result in map(read, jobs()) if workers < 1 else run_each(read, jobs(), workers, chunk=32):
         entry = sent.popleft()
-        if isinstance(result, Lost):
+        if entry.broken is not None:
+            yield entry, None, entry.broken
+        elif isinstance(result, Lost):
             where = entry.path or "|".join(entry.images) or entry.study_id
             yield entry, None, f"{where}: {result.reason}"
         else:
             yield entry, *result
 
 
-def _read_one(job: tuple[Entry, float, int]) -> tuple[Study | None, str | None]:
-    entry, rate, pixels = job
-    if entry.broken is not None:
-        return None, entry.broken
+def _job(entry: Entry) -> _Job:
+    function, argument = entry.make or (None, None)
+    return entry.path, entry.images, entry.views, f"{function.__module__}:{function.__qualname__}" if function else "", argument
+
+
+def _read_one(job: _Job, rate: float, pixels: int) -> tuple[Study | None, str | None]:
+    path, images, views, maker, argument = job
     try:
-        if entry.make is not None:
-            study = entry.make[0](entry.make[1])
-        elif entry.path is not None:
-            study = read_study(entry.path)
-        elif entry.images:
-            study = _read_views(entry)
+        if maker:
+            study = resolve_name(maker)(argument)
+        elif path is not None:
+            study = read_study(path)
+        elif images:
+            study = _read_views(images, views)
         else:
             return None, None
         study = replace(study, cxr=tuple(replace(view, pixels=square(view.pixels, pixels)) for view in study.cxr))
@@ -172,16 +181,16 @@ def _read_one(job: tuple[Entry, float, int]) -> tuple[Study | None, str | None]:
     return replace(study, ecg=Ecg(signal, rate), flags=study.flags + flags), None
 
 
-def _read_views(entry: Entry) -> Study:
+def _read_views(images: Sequence[str], views: Sequence[str | None]) -> Study:
     """All images of a study as one; what the first file knows of the patient stands. Views that the source names keep that name."""
-    named = entry.views or (None,) * len(entry.images)
-    studies = [read_study(path) for path in entry.images]
-    without = [path for path, study in zip(entry.images, studies, strict=True) if not study.cxr]
+    named = views or (None,) * len(images)
+    studies = [read_study(path) for path in images]
+    without = [path for path, study in zip(images, studies, strict=True) if not study.cxr]
     if without:
         raise DataError(f"{without[0]}: expected a chest X-ray, got another kind of recording; leave it out of the study")
-    views = [replace(v, view=name or v.view) for name, study in zip(named, studies, strict=True) for v in study.cxr]
+    cxr = [replace(v, view=name or v.view) for name, study in zip(named, studies, strict=True) for v in study.cxr]
     flags = tuple(dict.fromkeys(flag for study in studies for flag in study.flags))
-    return replace(studies[0], cxr=tuple(views), flags=flags)
+    return replace(studies[0], cxr=tuple(cxr), flags=flags)
 
 
 def _row(entry: Entry, study: Study | None, seed: int) -> dict[str, Any]:

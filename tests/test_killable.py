@@ -56,7 +56,7 @@ def act(job: object) -> object:
 BAD = {
     "segfault": "crashed (SIGSEGV)", "abort": "crashed (SIGABRT)", "exit": "exit code 0", "killed": "SIGKILL", "hang": "longer than 0.5 s",
     "hang in C": "longer than 0.5 s", "memory": "more memory than 512 MiB", "raise": "ValueError: two lines", "data": "x.dcm: expected an image",
-    "base": "BaseException: panic", "system exit": "SystemExit: 3", "lambda": "pickle",
+    "base": "BaseException: panic", "system exit": "SystemExit: 3", "lambda": "got function",
 }  # fmt: skip
 
 
