@@ -9,11 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+import numpy.typing as npt
 import pytest
+from pictures import COLUMNS, ROWS
 
 from regen.data_prep import synthetic_cohort
 from regen.data_prep.prepare import write
 from regen.data_prep.prepared import Prepared
+from regen.eval.dicom_samples import phantom
 
 if TYPE_CHECKING:
     from regen import Pipeline
@@ -53,6 +56,12 @@ def ptbxl_records(ptbxl_root: Path) -> list[Path]:
     if not records:
         pytest.skip(f"no PTB-XL record below {ptbxl_root}")
     return records
+
+
+@pytest.fixture(scope="session")
+def pixels() -> npt.NDArray[np.uint16]:
+    """(90, 70) a synthetic chest as a DICOM holds it."""
+    return phantom(ROWS, COLUMNS, np.random.default_rng(5))
 
 
 @pytest.fixture(scope="session")

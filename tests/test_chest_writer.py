@@ -3,68 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
-import polars as pl
 import pytest
+from chest_drafts import EFFUSION, LEFT, NORMAL, RIGHT, THRESHOLDS, chances, draft, dropped, index_of
 
 from regen.data_prep.chest_labeler import label_report
 from regen.data_prep.chexpert import OBSERVATIONS
 from regen.errors import DataError
-from regen.generators.chest_claims import claims, read_report, without_numbers
+from regen.generators.chest_claims import claims, read_report
 from regen.generators.chest_writer import ChestRequest, ChestWriter
-from regen.index.case_index import CaseIndex
-from regen.index.cases import CASES
-from regen.study import Cxr, Draft, FloatArray, Sentence, Study
-
-THRESHOLDS = np.full(14, 0.4, np.float32)
-NORMAL = (
-    "Heart size is normal. Mediastinal contours are normal. No pulmonary edema. No focal consolidation. No pleural effusion or pneumothorax. "
-    "Bony structures are intact. No acute cardiopulmonary process."
-)
-LEFT = (
-    "Heart size is normal. Mediastinal contours are normal. No pulmonary edema. No focal consolidation. Small left pleural effusion. "
-    "No pneumothorax. Bony structures are intact. Small left pleural effusion."
-)
-RIGHT = LEFT.replace("left", "right")
-
-
-def index_of(reports: Sequence[str], observations: Sequence[dict[str, float] | None] | None = None) -> CaseIndex:
-    labels = observations or [None] * len(reports)
-    rows = [
-        {name: None for name in CASES}
-        | {"study_id": f"case{i}", "subject_id": f"other{i}", "report": report, "language": "en", "source": "hand-made"}
-        | {"observations": None if known is None else [{"code": k, "likelihood": v} for k, v in known.items()]}
-        for i, (report, known) in enumerate(zip(reports, labels, strict=True))
-    ]
-    vectors = np.tile(np.eye(1, 4, dtype=np.float32), (len(rows), 1))
-    return CaseIndex(pl.DataFrame(rows, CASES), vectors, vectors, "hand-made", "torch")
-
-
-def chances(**known: float) -> FloatArray:
-    """0.02 everywhere but for the observations named (with _ for a blank); 'No Finding' follows."""
-    named = {name.replace("_", " "): p for name, p in known.items()}
-    normal = 0.05 if any(p >= 0.4 for p in named.values()) else 0.95
-    return np.array([named.get(name, normal if name == "No Finding" else 0.02) for name in OBSERVATIONS], np.float32)
-
-
-def draft(reports: Sequence[str], probabilities: FloatArray, study: Study | None = None, step: float = 0.01, **changes: float) -> Draft:
-    """Witness i lies at the cosine 0.9 - i * step."""
-    writer = ChestWriter(index_of(reports) if reports else index_of([NORMAL]), THRESHOLDS, **changes)  # type: ignore[arg-type]
-    scores = np.array([0.9 - i * step for i in range(len(reports))], np.float32)
-    study = study or Study("query", "me", cxr=(Cxr(np.linspace(0, 1, 4, dtype=np.float32).reshape(2, 2), "PA"),))
-    (out,) = writer.write([ChestRequest(study, probabilities, np.arange(len(reports)), scores, allowed="another subject")])
-    return out
-
-
-def dropped(out: Draft, word: str) -> Sentence:
-    (found,) = [s for s in out.dropped if word in s.text]
-    return found
-
-
-EFFUSION = chances(Pleural_Effusion=0.9)
+from regen.study import Cxr, Study
 
 
 def test_a_normal_chest_is_written_in_the_words_of_the_nearest() -> None:
@@ -75,108 +25,6 @@ def test_a_normal_chest_is_written_in_the_words_of_the_nearest() -> None:
     assert {s.status for s in out.sentences} == {"supported"}
     assert not out.dropped
     assert (out.sentences[-1].finding, out.sentences[-1].probability) == ("No Finding", pytest.approx(0.95))
-
-
-@pytest.mark.parametrize(
-    ("said", "kept"),
-    [
-        ("Heart size is normal, cardiothoracic ratio 0.46.", "Heart size is normal."),
-        ("The heart is mildly enlarged, with a cardiothoracic ratio of 0.56.", "The heart is mildly enlarged."),
-        ("Low lung volumes with 7 posterior ribs above the diaphragm.", "Low lung volumes."),
-        ("A 18 mm nodule projects over the lingula.", "A nodule projects over the lingula."),
-        ("An 8 mm nodule in the left lung.", "A nodule in the left lung."),
-        ("A 2.5 x 3.0 cm opacity in the left lung.", "An opacity in the left lung."),
-        ("Small left pneumothorax, the pleural line 12 mm from the apex.", "Small left pneumothorax."),
-        ("Fracture of the left lateral 5th rib.", "Fracture of the left lateral rib."),
-        ("The endotracheal tube ends 4.5 cm above the carina.", "The endotracheal tube is in place."),
-        ("Right jugular catheter with its tip in the superior vena cava.", "Right jugular catheter is in place."),
-        ("The nodule measures 12 mm.", None),
-        ("Compression deformity of T12.", None),
-    ],
-)
-def test_numbers_and_tips_are_cut_or_the_sentence_goes(said: str, kept: str | None) -> None:
-    assert without_numbers(said) == kept
-
-
-def test_no_number_of_another_patient_is_kept() -> None:
-    told = LEFT.replace("Heart size is normal.", "Heart size is normal, cardiothoracic ratio 0.46.").replace(
-        "No pneumothorax.", "No pneumothorax. The aortic arch measures 31 mm."
-    )
-    out = draft([told] * 3, EFFUSION)
-    assert "Heart size is normal. Mediastinal" in out.report
-    assert not any(c.isdigit() for c in out.report)
-    assert "numbers_cut" in out.flags
-    assert "number" in str(dropped(out, "31 mm").reason)
-
-
-def test_a_number_that_cannot_be_cut_gives_way_to_a_witness_without() -> None:
-    first = NORMAL.replace("No focal consolidation.", "No focal consolidation. The nodule in the left upper lobe measures 12 mm.")
-    second = NORMAL.replace("No focal consolidation.", "No focal consolidation. Round nodule in the left upper lobe.")
-    out = draft([first, second, second], chances(Lung_Lesion=0.9))
-    assert "number" in str(dropped(out, "12 mm").reason)
-    assert "Round nodule in the left upper lobe." in out.sections["findings"]
-    assert not any(c.isdigit() for c in out.report)
-
-
-def test_the_side_that_most_witnesses_have_replaces_the_nearest_ones() -> None:
-    out = draft([LEFT, RIGHT, RIGHT, RIGHT], EFFUSION)
-    assert "Small right pleural effusion." in out.sections["findings"]
-    assert "left" not in out.report
-    assert "'left' is stated by" in str(dropped(out, "left").reason)
-    assert out.sections["impression"] == "Small right pleural effusion."
-    (finding,) = [s for s in out.sentences[:-1] if s.finding == "Pleural Effusion"]
-    assert [e.study_id for e in finding.evidence] == ["case1", "case2", "case3"]
-
-
-def test_a_side_without_a_majority_is_left_open() -> None:
-    out = draft([LEFT, RIGHT, LEFT, RIGHT], EFFUSION, step=0.0)
-    assert out.sections["impression"] == "Small pleural effusion."
-    assert "left" not in out.report
-    assert "right" not in out.report
-    weak = draft([LEFT, RIGHT, LEFT, RIGHT, LEFT], EFFUSION, step=0.0)
-    assert weak.sections["impression"] == "Small left pleural effusion."
-    assert weak.sentences[-1].status == "uncertain"
-
-
-def test_one_side_of_two_is_not_enough() -> None:
-    both = LEFT.replace("Small left pleural effusion", "Small bilateral pleural effusions")
-    out = draft([LEFT, both, both, both], EFFUSION)
-    assert "Small bilateral pleural effusions." in out.sections["findings"]
-    assert "right too" in str(dropped(out, "left").reason)
-
-
-def test_the_impression_gives_the_sides_of_the_findings() -> None:
-    def told(lobe: str) -> str:
-        return NORMAL.replace("No focal consolidation.", f"Consolidation in the {lobe}.").replace(
-            "No acute cardiopulmonary process.", f"{lobe.capitalize()} consolidation, possibly pneumonia."
-        )
-
-    both = told("right upper lobe").replace("Consolidation in the right upper lobe.", "Consolidation in the right upper lobe. Lingula consolidation.")
-    out = draft([told("lingula"), both, both, told("right upper lobe")], chances(Consolidation=0.9, Pneumonia=0.8, Lung_Opacity=0.9))
-    assert "Bilateral consolidation." in out.sections["findings"]
-    assert out.sections["impression"] == "Bilateral consolidation. Possible pneumonia."
-
-
-def test_a_size_is_said_as_of_a_pleural_finding() -> None:
-    told = NORMAL.replace("No pleural effusion or pneumothorax.", "No pleural effusion. Large left pneumothorax, 41 mm from the apex.")
-    out = draft([told] * 3, chances(Pneumothorax=0.9))
-    assert out.sections["impression"] == "Large left pneumothorax."
-    assert "Large left pneumothorax." in out.sections["findings"]
-
-
-def test_a_grade_that_few_share_is_not_kept() -> None:
-    large = LEFT.replace("Small", "Large")
-    out = draft([large, LEFT, LEFT, LEFT], EFFUSION)
-    assert "Large" not in out.report
-    assert "Small left pleural effusion." in out.report
-    assert "'severe'" in str(dropped(out, "Large").reason)
-
-
-def test_details_of_another_patient_need_a_majority() -> None:
-    told = LEFT.replace("Small left", "Loculated small left")
-    out = draft([told, LEFT, LEFT, LEFT], EFFUSION)
-    assert "oculated" not in out.report
-    assert dropped(out, "oculated").status == "contradicted"
 
 
 def test_what_the_probabilities_deny_is_taken_out_with_its_reason() -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from pictures import outcome
 from PIL import Image
 
 from regen.data_prep.dicom_window import PERCENTILES
@@ -143,14 +144,6 @@ def test_one_value_and_other_modes(tmp_path: Path, grey: Any) -> None:
         read_study(saved(tmp_path / "a.png", np.full_like(grey, 9)))
     with pytest.raises(DataError, match="got mode CMYK"):
         read_study(saved(tmp_path / "a.jpg", grey, "CMYK"))
-
-
-def outcome(path: str) -> str:
-    try:
-        pixels = read_study(path).cxr[0].pixels
-    except DataError as error:
-        return str(error)
-    return "" if np.isfinite(pixels).all() and 0 <= pixels.min() < pixels.max() <= 1 else "not finite"
 
 
 @pytest.mark.parametrize("kind", ["png", "png16", "jpg"])
