@@ -41,7 +41,7 @@ class Claim:
 
     @property
     def measured(self) -> bool:
-        """Whether a probability stands behind it."""
+        """Whether it is of OBSERVATIONS, of which there may be a probability."""
         return self.observation in OBSERVATIONS
 
     @property

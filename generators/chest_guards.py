@@ -34,7 +34,7 @@ FAR = 0.5
 """Share of its threshold below which a finding is clearly denied."""
 SHOWN = 5
 """Cases listed behind a sentence, nearest first."""
-_RANK = {"contradicted": 0, "uncertain": 1, "supported": 2}
+RANK = {"contradicted": 0, "uncertain": 1, "supported": 2}
 _OPACITIES = tuple(name for name in PARENTS if "Lung Opacity" in ancestors(name) and name != "Pneumonia")
 
 
@@ -58,8 +58,8 @@ class Witness:
 
 @dataclass(frozen=True, eq=False)
 class Basis:
-    """findings: of OBSERVATIONS by name, `positive` decided; witnesses: nearest first; priors: an earlier report is known; lateral: there
-    is a lateral view."""
+    """findings: by name those of OBSERVATIONS that are measured, `positive` decided; witnesses: nearest first; priors: an earlier report is
+    known; lateral: there is a lateral view."""
 
     findings: Mapping[str, Finding]
     witnesses: Sequence[Witness]
@@ -74,6 +74,10 @@ class Basis:
     def holds(self, observation: str) -> bool:
         """A finding of this study, or for a lung opacity any finding that is one."""
         return observation in self.positive or (observation == "Lung Opacity" and any(o in self.positive for o in _OPACITIES))
+
+    def measures(self, claim: Claim) -> bool:
+        """Whether a probability stands behind it."""
+        return claim.observation in self.findings
 
     def share(self, claim: Claim) -> float:
         """Share of the weight of like cases that claim the same."""
@@ -125,7 +129,7 @@ class Basis:
         if foreign:
             return Sentence(text, "contradicted", next((c.observation for c in stated if c.measured), None), None, reason=foreign)
         verdicts = [(claim, *self._judge_claim(claim)) for claim in stated]
-        worst, status, reason = min(verdicts, key=lambda v: (_RANK[v[1]], not v[0].measured))
+        worst, status, reason = min(verdicts, key=lambda v: (RANK[v[1]], not v[0].measured))
         if status == "supported" and compares(text):
             status = "uncertain"
         chances = [p for claim in stated if (p := self.probability(claim)) is not None]
@@ -144,16 +148,18 @@ class Basis:
 
     def probability(self, claim: Claim) -> float | None:
         """Of what is claimed, calibrated; None where nothing measures it: no observation, or the absence on one side only."""
-        if not claim.measured or (claim.state == 0 and claim.sides and self.holds(claim.observation)):
+        if not self.measures(claim) or (claim.state == 0 and claim.sides and self.holds(claim.observation)):
             return None
         p = self.findings[claim.observation].probability
         if claim.observation == "Lung Opacity":
-            p = max(p, *(self.findings[o].probability for o in _OPACITIES if o in self.positive), 0.0)
+            p = max([p, *(self.findings[o].probability for o in _OPACITIES if o in self.positive)])
         return p if claim.state > 0 else round(1 - p, 5)
 
     def _judge_claim(self, claim: Claim) -> tuple[str, str | None]:
         """(status, why it is contradicted)"""
-        if not claim.measured:
+        if not self.measures(claim):
+            if claim.state == 0 and self.holds(claim.observation):
+                return "contradicted", "another finding of this study is one"
             share = self.share(claim)
             return ("uncertain", None) if share > MAJORITY else ("contradicted", f"nothing measures it, and {share:.0%} of the like cases say so")
         return self._judge_denial(claim) if claim.state == 0 else self._judge_finding(claim)

@@ -14,7 +14,7 @@ from dataclasses import replace
 
 from regen.data_prep.chexpert import NO_FINDING, PARENTS, SUPPORT_DEVICES
 from regen.generators.chest_claims import ACUTE, GRADES, SIDES, Claim, claims, refers_back, without_numbers
-from regen.generators.chest_guards import MAJORITY, Basis
+from regen.generators.chest_guards import MAJORITY, RANK, Basis
 from regen.study import Sentence
 
 PLAIN: dict[str, str] = {
@@ -154,9 +154,19 @@ class Page:
             if not self._said(name):
                 self._keep(self._best(name, impression=True) or self._plain(name), self.impression)
         if not named:
-            judged = self.basis.judge(NORMAL, tuple(Claim(name, 0.0) for name in ACUTE))
-            normal = replace(judged, finding=NO_FINDING, probability=findings[NO_FINDING].probability, evidence=self.basis.unremarkable())
-            self._keep(normal, self.impression)
+            self._conclude_normal()
+
+    def _conclude_normal(self) -> None:
+        """That there is nothing acute, no more than uncertain where not all of that is measured, and unsaid where none is."""
+        denied = [claim for name in ACUTE if self.basis.measures(claim := Claim(name, 0.0))]
+        if not denied:
+            self.flags.append("no_impression")
+            return
+        judged = self.basis.judge(NORMAL, tuple(denied))
+        known = self.basis.findings.get(NO_FINDING)
+        status = judged.status if len(denied) == len(ACUTE) else min(judged.status, "uncertain", key=RANK.__getitem__)
+        probability = known.probability if known else None
+        self._keep(replace(judged, status=status, finding=NO_FINDING, probability=probability, evidence=self.basis.unremarkable()), self.impression)
 
     def _said_below(self, name: str) -> bool:
         return any(PARENTS.get(own) == name for own in self.basis.positive)

@@ -39,8 +39,9 @@ _SHOWN = 5
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ChestRequest:
-    """One study to write about. probabilities: (14,) calibrated, in the order of OBSERVATIONS; ids, scores: rows of the writer's index and
-    their cosines, nearest first, -1 for none; thresholds: (14,), None for the writer's; allowed: why the cases may be seen."""
+    """One study to write about. probabilities: (14,) calibrated, in the order of OBSERVATIONS, NaN where nothing measures one; ids, scores: rows
+    of the writer's index and their cosines, nearest first, -1 for none; thresholds: (14,), None for the writer's; allowed: why the cases
+    may be seen."""
 
     study: Study
     probabilities: npt.NDArray[np.float64]
@@ -50,8 +51,8 @@ class ChestRequest:
     allowed: str = ""
 
     def __post_init__(self) -> None:
-        for name, row in (("probabilities", self.probabilities), ("thresholds", self.thresholds)):
-            if row is not None and (row.shape != (len(OBSERVATIONS),) or not ((row >= 0) & (row <= 1)).all()):
+        for name, row, masked in (("probabilities", self.probabilities, True), ("thresholds", self.thresholds, False)):
+            if row is not None and (row.shape != (len(OBSERVATIONS),) or not (((row >= 0) & (row <= 1)) | (masked & np.isnan(row))).all()):
                 raise DataError(f"{self.study.study_id}: expected {len(OBSERVATIONS)} {name} in [0, 1], got shape {row.shape}; one an observation")
         if self.ids.shape != self.scores.shape or self.ids.ndim != 1:
             raise DataError(f"{self.study.study_id}: expected as many scores as ids, got {self.scores.shape} for {self.ids.shape}")
@@ -113,11 +114,11 @@ class ChestWriter:
 
 
 def decide(probabilities: npt.NDArray, thresholds: npt.NDArray) -> dict[str, Finding]:
-    """Observation -> its finding; 'No Finding' only where no pathology is one."""
+    """Observation that is measured -> its finding; 'No Finding' only where no pathology is one."""
     values = (np.asarray(row, np.float64).tolist() for row in (probabilities, thresholds))
     rows = zip(OBSERVATIONS, *values, strict=True)
-    found = {name: Finding(name, name, round(p, 5), round(limit, 5), p >= limit) for name, p, limit in rows}
-    if any(found[name].positive for name in PATHOLOGIES):
+    found = {name: Finding(name, name, round(p, 5), round(limit, 5), p >= limit) for name, p, limit in rows if p == p}
+    if NO_FINDING in found and any(finding.positive for name, finding in found.items() if name in PATHOLOGIES):
         found[NO_FINDING] = replace(found[NO_FINDING], positive=False)
     return found
 
@@ -128,7 +129,8 @@ def witnesses(near: Sequence[Hit], probabilities: npt.NDArray) -> list[Witness]:
     told = [(hit, said) for hit, said in told if said.claims]
     if not told:
         return []
-    agreement = np.array([expected_f1(_stated(said), probabilities) for _, said in told])
+    known = ~np.isnan(probabilities)
+    agreement = np.array([expected_f1(_stated(said)[known], probabilities[known]) for _, said in told])
     closeness = np.exp((np.array([hit.score for hit, _ in told]) - told[0][0].score) / TEMPERATURE)
     weights = closeness * agreement**POWER
     weights = weights / weights.sum() if weights.sum() > 0 else closeness / closeness.sum()

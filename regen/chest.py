@@ -30,8 +30,8 @@ UNSET = 0.5
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SeenChest:
-    """vectors: (n, dim) unit, the mean of the views; probabilities: (n, 14) float64 in the order of OBSERVATIONS, of the first frontal view, as
-    an adapter learns them; thresholds: (14,) float64, from which on each counts as found."""
+    """vectors: (n, dim) unit, the mean of the views; probabilities: (n, 14) float64 in the order of OBSERVATIONS, of the first frontal view, NaN
+    where nothing measures one; thresholds: (14,) float64, from which on each counts as found."""
 
     vectors: FloatArray
     probabilities: Values
@@ -41,7 +41,7 @@ class SeenChest:
 def see_chest(space: Space, adapter: Adapter | None, studies: Sequence[Study]) -> SeenChest:
     """What the encoder makes of studies with chest X-rays, and what the adapter reads off its features, where the bundle has one.
 
-    With an adapter an observation that it has not learned has probability 0; without one all are the encoder's own, uncalibrated.
+    With an adapter an observation that it has not learned is NaN; without one all are the encoder's own, uncalibrated.
 
     Raises:
         DataError: a study without an image.
@@ -56,7 +56,7 @@ def see_chest(space: Space, adapter: Adapter | None, studies: Sequence[Study]) -
     vectors, given, features = space.encode_images([view.pixels for view in views])
     stated, thresholds = given[first].astype(np.float64), np.full(len(OBSERVATIONS), UNSET)
     if adapter is not None:
-        stated[:] = 0.0  # what the adapter has not learned is not claimed: the tower's own head may never have seen it absent
+        stated[:] = np.nan  # the tower's own head may never have seen absent what the adapter could not learn
         learned = adapter.probabilities(features[first])
         for column, (name, point) in enumerate(zip(adapter.names, adapter.points, strict=True)):
             if name in OBSERVATIONS:

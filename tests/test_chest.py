@@ -145,12 +145,10 @@ def test_adapt_stores_an_adapter_that_draft_and_classify_use(
     assert set(rows) >= set(OBSERVATIONS)
     assert {name for name, row in rows.items() if row["how"] == "adapter"} == set(learned)
     draft = pipe.draft(image)
+    assert {finding.code for finding in draft.findings} == set(learned) & set(OBSERVATIONS), "what is not learned is not in the draft"
     for finding in draft.findings:
-        if finding.code in learned:
-            assert finding.threshold == pytest.approx(learned[finding.code].threshold, abs=1e-4)
-            assert finding.probability == pytest.approx(rows[finding.code]["probability"], abs=2e-2)
-        else:
-            assert (finding.probability, finding.positive) == (0, False)
+        assert finding.threshold == pytest.approx(learned[finding.code].threshold, abs=1e-4)
+        assert finding.probability == pytest.approx(rows[finding.code]["probability"], abs=2e-2)
     code, _, err = call(capsys, "adapt", "--bundle", bundle, "--studies", data.path, "--out", tmp_path / "x", "--specificity", "0.8", "--f1")
     assert (code, "expected one aim" in err) == (2, True)
 

@@ -14,7 +14,7 @@ from regen.data_prep.chexpert import OBSERVATIONS
 from regen.errors import DataError
 from regen.generators.chest_claims import claims, read_report
 from regen.generators.chest_writer import ChestRequest, ChestWriter
-from regen.study import Cxr, Study
+from regen.study import Cxr, FloatArray, Study
 
 
 def test_a_normal_chest_is_written_in_the_words_of_the_nearest() -> None:
@@ -212,6 +212,42 @@ def test_findings_and_the_json_object() -> None:
     assert set(out.sections) == {"findings", "impression"}
 
 
+def unmeasured(probabilities: FloatArray, *names: str) -> FloatArray:
+    out = probabilities.copy()
+    out[[OBSERVATIONS.index(name) for name in names]] = np.nan
+    return out
+
+
+def test_what_nothing_measures_is_no_finding_and_needs_a_majority() -> None:
+    broken = LEFT.replace("Bony structures are intact.", "Healing right rib fracture.")
+    given = unmeasured(EFFUSION, "Fracture")
+    most = draft([broken, broken, LEFT], given)
+    (said,) = [s for s in most.sentences if "fracture" in s.text]
+    assert (said.status, said.probability, said.finding) == ("uncertain", None, "Fracture")
+    assert "Fracture" not in {f.code for f in most.findings}
+    few = draft([broken, LEFT, LEFT, LEFT], given)
+    assert "fracture" not in few.report
+    assert "nothing measures it" in str(dropped(few, "fracture").reason)
+    assert "Bony structures are intact." in draft([LEFT] * 3, given).report
+    assert next(s for s in draft([LEFT] * 3, given).sentences if "Bony" in s.text).status == "uncertain"
+
+
+def test_nothing_acute_is_no_more_than_what_is_measured() -> None:
+    whole, part = draft([NORMAL] * 3, chances()), draft([NORMAL] * 3, unmeasured(chances(), "Pneumonia"))
+    assert [s.status for s in (whole.sentences[-1], part.sentences[-1])] == ["supported", "uncertain"]
+    assert whole.sections["impression"] == part.sections["impression"] != ""
+    blind = draft([NORMAL] * 3, unmeasured(chances(), *OBSERVATIONS))
+    assert (blind.sections["impression"], blind.findings) == ("", ())
+    assert "no_impression" in blind.flags
+
+
+def test_an_opacity_is_not_denied_beside_a_finding_that_is_one() -> None:
+    said = NORMAL.replace("No focal consolidation.", "No focal opacity.")
+    out = draft([said] * 3, unmeasured(chances(Consolidation=0.9), "Lung Opacity"))
+    assert "No focal opacity." not in out.report
+    assert dropped(out, "No focal opacity.").reason == "another finding of this study is one"
+
+
 def test_thresholds_of_the_request_come_first() -> None:
     writer = ChestWriter(index_of([LEFT] * 3), THRESHOLDS)
     request = ChestRequest(Study("query"), EFFUSION, np.arange(3), np.full(3, 0.8, np.float32), np.full(14, 0.95, np.float32))
@@ -232,6 +268,8 @@ def test_bad_requests_are_refused() -> None:
         ChestRequest(Study("query"), np.zeros(13, np.float32), np.arange(0), np.zeros(0, np.float32))
     with pytest.raises(DataError, match="14 thresholds"):
         ChestRequest(Study("query"), EFFUSION, np.arange(0), np.zeros(0, np.float32), np.full(14, 2.0, np.float32))
+    with pytest.raises(DataError, match="14 thresholds"):
+        ChestRequest(Study("query"), EFFUSION, np.arange(0), np.zeros(0, np.float32), np.full(14, np.nan, np.float32))
     with pytest.raises(DataError, match="as many scores"):
         ChestRequest(Study("query"), EFFUSION, np.arange(2), np.zeros(1, np.float32))
     with pytest.raises(DataError, match="14 thresholds"):
