@@ -31,7 +31,7 @@ from torch import Tensor, nn
 
 from regen.artifact import load_manifest, require_partner
 from regen.encoders.head import FeatureScale
-from regen.encoders.operating_points import Aim, OperatingPoint, Scores, Truth, choose
+from regen.encoders.operating_points import WEAK, Aim, OperatingPoint, Scores, Truth, auroc_at_most, choose
 from regen.encoders.reading import Reading, fit_reading, select
 from regen.errors import ArtifactError, DataError
 from regen.study import FloatArray
@@ -111,6 +111,13 @@ class Adapter(nn.Module):
         """(n, width) -> (n, labels) bool."""
         return np.asarray(self.probabilities(features) >= self.thresholds, np.bool_)
 
+    def only(self, columns: Sequence[int]) -> Adapter:
+        """The same for some of its labels, without operating points."""
+        small = Adapter([self.names[c] for c in columns], self.width, self.hidden, self.fingerprint)
+        chosen = ("reading.last.weight", "reading.last.bias", "slope", "shift")
+        small.load_state_dict({name: value[list(columns)] if name in chosen else value for name, value in self.state_dict().items()})
+        return small.eval().requires_grad_(False)
+
     def save(self, folder: Path) -> None:
         """Into a folder that is being made (regen.artifact.new_artifact, stage STAGE), whose manifest gets the fingerprint."""
         save_file({name: value.contiguous() for name, value in self.state_dict().items()}, folder / "adapter.safetensors")
@@ -148,17 +155,15 @@ def fit_adapter(
 ) -> Adapter:
     """Fit, calibrate, and set the operating points. hidden: widths of the layer between to choose from, 0 for none.
 
-    Labels with fewer than FEW positives or negatives in train, or none in val, are left out (adapter.left_out says why).
+    Labels with fewer than FEW positives or negatives in train, or none in val, are left out (adapter.left_out says why), and so are those
+    that val shows the features not to tell: called from a threshold, they would be found in everybody or in nobody.
 
     Raises:
         DataError: names that do not fit the labels or stand twice, a subject in both splits, or no label that can be learned.
     """
     _check(names, train, val)
     left_out = {name: why for i, name in enumerate(names) if (why := _lacking(train.labels[:, i], val.labels[:, i]))}
-    kept = [i for i, name in enumerate(names) if name not in left_out]
-    if not kept:
-        reasons = "; ".join(f"{name}: {why}" for name, why in list(left_out.items())[:3])
-        raise DataError(f"adapter: expected a label with enough positives and negatives, got none ({reasons}); label more studies")
+    kept = _kept(names, left_out)
     scale = FeatureScale.fit(train.features)
     x, y = scale(torch.from_numpy(train.features).double()), torch.from_numpy(train.labels[:, kept]).double()
     choice, losses = select(x, y, train.subjects, hidden, np.random.default_rng([seed, 0]))
@@ -172,7 +177,10 @@ def fit_adapter(
     adapter.slope.copy_(slope)
     adapter.shift.copy_(shift)
     stated = adapter.eval().requires_grad_(False).probabilities(val.features)
-    adapter.points = tuple(_point(stated[:, c], labels[:, c], val.subjects, aim, np.random.default_rng([seed, 1, c])) for c in range(len(kept)))
+    left_out |= {name: why for c, name in enumerate(adapter.names) if (why := _weak(stated[:, c], labels[:, c]))}
+    told = _kept(adapter.names, left_out)
+    adapter, stated, labels = adapter.only(told), stated[:, told], labels[:, told]
+    adapter.points = tuple(_point(stated[:, c], labels[:, c], val.subjects, aim, np.random.default_rng([seed, 1, c])) for c in range(len(told)))
     adapter.aim, adapter.left_out = aim, left_out
     adapter.made = {"train": len(train.labels), "val": len(val.labels), "penalty": choice.penalty, "seed": seed, "cross_validated_loss": losses}
     return adapter
@@ -221,6 +229,21 @@ def _lacking(train: npt.NDArray[np.float32], val: npt.NDArray[np.float32]) -> st
             if count < needed:
                 return f"{count} {kind} in {split}, {needed} needed"
     return ""
+
+
+def _kept(names: Sequence[str], left_out: dict[str, str]) -> list[int]:
+    """Columns of the labels that stay."""
+    kept = [i for i, name in enumerate(names) if name not in left_out]
+    if not kept:
+        reasons = "; ".join(f"{name}: {why}" for name, why in list(left_out.items())[:3])
+        raise DataError(f"adapter: expected a label that can be learned, got none ({reasons}); label more studies")
+    return kept
+
+
+def _weak(p: Scores, labels: npt.NDArray[np.float32]) -> str:
+    known = ~np.isnan(labels)
+    area, most = auroc_at_most(p[known], labels[known] == 1)
+    return f"AUROC {area:.2f} in val, {most:.2f} at most (95 %): no better than {WEAK:g}" if most < WEAK else ""
 
 
 def _plain_aim(aim: Aim) -> dict[str, Any]:

@@ -26,6 +26,8 @@ import numpy.typing as npt
 
 from regen.errors import ConfigError, DataError, did_you_mean
 
+WEAK = 0.65
+"""AUROC that a label must not be shown to stay under: below it no threshold tells presence from absence to any use."""
 Kind = Literal["sensitivity", "specificity", "youden", "f1"]
 Scores = npt.NDArray[np.float64]
 Truth = npt.NDArray[np.bool_]
@@ -125,6 +127,21 @@ def choose(probabilities: Scores, truth: Truth, subjects: Sequence[str | None], 
             else f"above every negative: negatives of {n} patients, {aim.smallest} are needed"
         )
     return OperatingPoint(float(threshold), n, holds, confidence, method)
+
+
+def auroc_at_most(probabilities: Scores, truth: Truth, confidence: float = 0.95) -> tuple[float, float]:
+    """AUROC and its one-sided upper limit, by the standard error of Hanley and McNeil (Radiology 1982), at no less than half a case's rank.
+
+    Both (n,), with positives and negatives among them; cases count as independent.
+    """
+    from scipy.stats import mannwhitneyu, norm
+
+    m, n = int(truth.sum()), int((~truth).sum())
+    area = float(mannwhitneyu(probabilities[truth], probabilities[~truth]).statistic) / (m * n)
+    low = min(max(area, 1 - area), 1 - 0.5 / (m * n))  # the error of a perfect order is not 0
+    first, second = low / (2 - low), 2 * low**2 / (1 + low)
+    variance = (low * (1 - low) + (m - 1) * (first - low**2) + (n - 1) * (second - low**2)) / (m * n)
+    return area, area + float(norm.ppf(confidence)) * math.sqrt(variance)
 
 
 def one_a_subject(rows: npt.NDArray[np.int64], subjects: Sequence[str | None], rng: np.random.Generator) -> npt.NDArray[np.int64]:

@@ -13,7 +13,7 @@ from sklearn.linear_model import LogisticRegression
 
 from regen.artifact import new_artifact
 from regen.encoders.adapter import STAGE, Adapter, Cases, fit_adapter, platt
-from regen.encoders.operating_points import Aim, choose, one_a_subject, order_statistic
+from regen.encoders.operating_points import Aim, auroc_at_most, choose, one_a_subject, order_statistic
 from regen.encoders.reading import FOLDS, Choice, fit_reading, folds, select
 from regen.errors import ArtifactError, ConfigError, DataError
 from regen.eval.set_metrics import auc
@@ -83,6 +83,38 @@ def test_with_too_few_positives_the_lowest_score_is_taken_and_the_confidence_tol
     other = choose(scores, truth, ["a", "a", "b", "c", "d"], Aim("specificity", 0.95), np.random.default_rng(0))
     assert 0.1 < other.threshold < 0.1000001
     assert not other.holds
+
+
+def test_the_limit_of_an_auroc_is_hanley_and_mcneils_and_holds() -> None:
+    area, most = auroc_at_most(np.array([1.0, 2.0, 3.0, 2.0]), np.array([False, False, True, True]))
+    q1, q2 = 0.875 / 1.125, 2 * 0.875**2 / 1.875
+    assert area == 0.875
+    assert most == pytest.approx(0.875 + 1.6448536 * ((0.875 * 0.125 + (q1 - 0.875**2) + (q2 - 0.875**2)) / 4) ** 0.5, abs=1e-6)
+    assert auroc_at_most(np.array([0.0, 1.0]), np.array([False, True]))[1] > 1, "one pair in order says little"
+    rng, truth = np.random.default_rng(0), np.arange(300) < 30
+    held = [auroc_at_most(rng.normal(0, 1, 300) + 0.7 * truth, truth)[1] >= norm.cdf(0.7 / 2**0.5) for _ in range(1000)]
+    assert 0.93 <= np.mean(held) <= 0.97
+
+
+def test_a_label_that_is_shown_not_to_be_told_is_left_out_and_one_of_too_few_cases_is_not() -> None:
+    rng = np.random.default_rng(0)
+
+    def cases(n: int, start: int) -> Cases:
+        features = rng.normal(0, 1, (n, 6)).astype(np.float32)
+        labels = np.stack([features[:, 0] + rng.normal(0, 0.5, n) > 0, rng.random(n) < 0.1], 1)
+        return Cases(features, labels.astype(np.float32), [str(start + i) for i in range(n)])
+
+    train, many, few = cases(800, 0), cases(900, 1000), cases(60, 3000)
+    shown = fit_adapter(["seen", "noise"], train, many, Aim("f1"))
+    assert shown.names == ("seen",)
+    assert "no better than 0.65" in shown.left_out["noise"]
+    both = fit_adapter(["seen", "noise"], train, few, Aim("f1"))
+    assert both.names == ("seen", "noise")
+    np.testing.assert_allclose(both.only([0]).probabilities(few.features)[:, 0], both.probabilities(few.features)[:, 0], rtol=1e-12)
+    with pytest.raises(DataError, match="label that can be learned, got none"):
+        fit_adapter(
+            ["noise"], Cases(train.features, train.labels[:, 1:], train.subjects), Cases(many.features, many.labels[:, 1:], many.subjects), Aim()
+        )
 
 
 def test_youden_and_f1_by_hand() -> None:
