@@ -84,10 +84,11 @@ class Summary:
 def write(
     entries: Iterable[Entry], out: str | Path, source: str, options: dict[str, Any], rate: float = 100.0, seed: int = 0,
     workers: int = 2, force: bool = False, progress: Callable[[Iterable[Any]], Iterable[Any]] = iter, pixels: int = 224,
+    beside: Callable[[Path], None] | None = None,
 ) -> Summary:  # fmt: skip
     """Read every entry and publish the prepared folder. A file that cannot be read is listed and left out; the rest goes on.
 
-    rate: samples a second of stored recordings; pixels: side of stored images.
+    rate: samples a second of stored recordings; pixels: side of stored images; beside: writes what else belongs into the folder.
 
     Raises:
         DataError: two entries with one study_id, an unknown split, a subject in two splits, or not one study that could be read.
@@ -127,6 +128,8 @@ def write(
         images.flush()
         pl.DataFrame(rows, schema=SCHEMA).write_parquet(work.path / "studies.parquet")
         _write_failures(summary.failures, work.path / "failed.csv")
+        if beside is not None:
+            beside(work.path)
         work.manifest |= {"fs": rate, "pixels": pixels, "studies": len(rows), "failed": len(summary.failures)}
     return summary
 

@@ -81,6 +81,13 @@ def synthesize(coding: Coding, rng: np.random.Generator, fs: float = 500.0, seco
     return Ecg(signal.astype(np.float32), fs)
 
 
+def heart_rate(coding: Coding, rng: np.random.Generator, seconds: float = 10.0) -> float:
+    """Beats a minute of the ECG that synthesize draws from a generator in this state, without drawing it."""
+    _heart(coding, rng)
+    times = [when for when, _ in _beats(coding, rng, seconds) if 0 <= when < seconds]
+    return 60 * (len(times) - 1) / (times[-1] - times[0])
+
+
 def _add(dipole: Array, time: Array, when: float, wave: Wave) -> None:
     centre = when + wave.at
     low, high = np.searchsorted(time, [centre - 4 * wave.width, centre + 4 * wave.width])

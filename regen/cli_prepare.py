@@ -125,18 +125,21 @@ def prepare_synthetic(
     out: Out,
     n: Annotated[int, typer.Option("--n", help="visits", min=1)] = 300,
     seed: Annotated[int, typer.Option(help="the same seed gives the same cohort")] = 0,
-    modalities: Annotated[str, typer.Option(help="what every visit has: ecg, cxr, or ecg,cxr")] = "ecg",
+    modalities: Annotated[str, typer.Option(help="what every visit has: ecg, cxr or both; ed: an emergency stay too, its tables in OUT/ed")] = "ecg",
     rate: Rate = 100,
     pixels: Pixels = 224,
     workers: Workers = 2,
     force: Force = False,
 ) -> None:
-    """Made-up patients whose ECGs, chest X-rays and reports agree. Example: regen prepare synthetic --n 300 --modalities ecg,cxr --out data"""
+    """Made-up patients whose ECGs, X-rays, reports and charts agree. Example: regen prepare synthetic --n 300 --modalities ecg,cxr,ed --out data"""
     from regen.data_prep.synthetic_cohort import entries
+    from regen.data_prep.synthetic_ed import write_ed
 
     kinds = tuple(dict.fromkeys(part.strip() for part in modalities.split(",")))
     options = {"n": n, "cohort_seed": seed} | ({} if kinds == ("ecg",) else {"modalities": list(kinds)})
-    _prepare(entries(n, seed, kinds), out, "synthetic", options, workers, force, rate=rate, pixels=pixels, total=n * len(kinds))
+    beside = (lambda folder: write_ed(folder / "ed", n, seed)) if "ed" in kinds else None
+    total = n * len(set(kinds) - {"ed"})
+    _prepare(entries(n, seed, kinds), out, "synthetic", options, workers, force, rate=rate, pixels=pixels, total=total, beside=beside)
 
 
 @prepare_app.command("ecg-qa")
@@ -173,7 +176,7 @@ def prepare_ecg_qa_build(
 
 def _prepare(
     entries: Any, out: Path, source: str, options: dict[str, Any], workers: int, force: bool, rate: int = 100, pixels: int = 224,
-    total: int | None = None,
+    total: int | None = None, beside: Any = None,
 ) -> None:  # fmt: skip
     from regen.artifact import check_free
     from regen.data_prep.prepare import write
@@ -184,8 +187,9 @@ def _prepare(
         raise ConfigError(f"--rate: expected 100 or 500, got {rate}; encoders read 100 Hz, 500 keeps more for later")
     check_free(out, force)
     made = write(
-        entries, out, source, options, float(rate), workers=workers, force=force, pixels=pixels, progress=lambda items: bar(items, "reading", total)
-    )
+        entries, out, source, options, float(rate), workers=workers, force=force, pixels=pixels, progress=lambda items: bar(items, "reading", total),
+        beside=beside,
+    )  # fmt: skip
     _done(made.written, made.failures, out)
 
 
