@@ -18,11 +18,12 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from regen.data_prep.chest_labeler import Mention, mentions, sentence_spans
+from regen.data_prep.chest_labeler import Mention, mentions
+from regen.data_prep.comparison import speaks_of_change
 from regen.data_prep.labeler import read
+from regen.data_prep.sentences import sentence_spans, split_sentences
 from regen.errors import DataError
 from regen.eval.bootstrap import Values
-from regen.generators.prompt import compares, split_sentences
 
 Rows = npt.NDArray[np.int64] | npt.NDArray[np.bool_]
 
@@ -38,27 +39,6 @@ GRADED: dict[str, tuple[str, ...]] = {
     "left axis": ("AXL", "LAD", "ALAD"), "right axis": ("AXR", "RAD", "ARAD"),
 }  # fmt: skip
 """ECG finding -> its statement codes, one a grade. LAD and AXL are two grades because the catalogue holds two statements."""
-
-_NO_COMPARISON = re.compile(
-    r"(?i)\b(?:no|without) (?:(?:relevant|available|previous|prior|earlier|old|comparison) ){0,3}(?:comparisons?|priors?|stud(?:y|ies)|ecgs?"
-    r"|tracings?|films?"
-    r"|radiographs?|examinations?)\b[^.]{0,60}|\bcomparison:? (?:none|not available|unavailable)|\b(?:prior|previous) (?:\w+ )?(?:sternotomy|cabg"
-    r"|surgery"
-    r"|resection|lobectomy|mastectomy|thoracotomy|infarct\w*|myocardial infarct\w*|fractures?)|\bnew york"
-)
-"""Words of comparison that compare nothing."""
-_CHANGE = re.compile(
-    r"(?i)\b(?:stable|interval(?:ly)? (?:\w+ )?(?:change|increase|decrease|improve|worsen|develop|resol|placement|removal|enlarge|progress|clear"
-    r"|new)\w*|in the interval"
-    r"|compar(?:ed|ison|ing)|(?:has|have) (?:\w+ly )?(?:increased|decreased|enlarged|cleared|developed|progressed|resolved|improved|worsened)"
-    r"|(?:increas|decreas)ed? (?:from|since|compared)|(?:increasing|decreasing|improving|improved|resolving|progressive|re-?demonstrated"
-    r"|recurrent)\b"
-    r"|(?:increased|decreased)(?! (?:\w+ )?(?:risk|markings?|densit|lucency|lung volumes?|volumes?|attenuation|voltage|amplitude|ap |cardiothoracic"
-    r"|radiolucency))"
-    r"|(?:larger|smaller|worse|better) (?:than|since|in)|(?:again|once again|still) (?:seen|noted|demonstrated|present|identified)"
-    r"|since (?:the )?\w+ (?:exam|study|film|radiograph)"
-    r"|prior (?:exam\w*|film|radiograph|x-?ray|ct|imaging|chest))"
-)
 
 TOLERANCE: dict[str, float] = {
     "heart_rate": 5.0, "pr": 20.0, "qrs": 10.0, "qt": 20.0, "qtc": 20.0, "interval": 20.0, "axis": 15.0, "size": 2.0, "voltage": 0.1,
@@ -159,12 +139,6 @@ def _counts(draft: str, reference: str, prior: bool, tolerance: Mapping[str, flo
     wrong, unsupported, numbers = _numbers(draft, reference, tolerance)
     laterality = sum(not a & b for a, b in sides)
     return laterality, sum(judged), compared, wrong, unsupported, len(sides), len(judged), len(sentences), numbers
-
-
-def speaks_of_change(sentence: str) -> bool:
-    """Whether a sentence compares with an earlier study, in ECG or chest X-ray words. That none is at hand compares nothing."""
-    sentence = _NO_COMPARISON.sub(" ", sentence)
-    return compares(sentence) or _CHANGE.search(sentence) is not None
 
 
 def _stated(text: str) -> dict[str, list[Mention]]:

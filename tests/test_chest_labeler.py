@@ -6,8 +6,9 @@ import re
 
 import pytest
 
-from regen.data_prep.chest_labeler import Mention, label_report, mentions, sentence_spans
+from regen.data_prep.chest_labeler import Mention, label_report, mentions
 from regen.data_prep.chexpert import COMPETITION, NIH_TO_CHEXPERT, OBSERVATIONS, PARENTS, PATHOLOGIES, ancestors, with_ancestors
+from regen.data_prep.sentences import sentence_spans
 from regen.errors import DataError
 
 SHORT = {

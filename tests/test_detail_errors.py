@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from regen.data_prep.comparison import speaks_of_change
 from regen.errors import DataError
 from regen.eval.averages import mean, share
-from regen.eval.detail_errors import GRADED, MIRRORED, TOLERANCE, DetailErrors, Quantity, detail_errors, quantities, speaks_of_change
+from regen.eval.detail_errors import GRADED, MIRRORED, TOLERANCE, DetailErrors, Quantity, detail_errors, quantities
 
 KINDS = ("laterality", "severity", "comparison", "number", "unsupported_number")
 

@@ -19,8 +19,9 @@ import polars as pl
 
 from regen.artifact import check_free_file
 from regen.bundle import open_space
-from regen.data_prep.chest_labeler import mentions, sentence_spans
+from regen.data_prep.chest_labeler import mentions
 from regen.data_prep.prepared import Prepared
+from regen.data_prep.sentences import sentence_spans
 from regen.encoders.heatmap import occlusion_check, sentence_maps
 from regen.errors import DataError
 from regen.eval.averages import mean
