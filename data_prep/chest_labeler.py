@@ -23,6 +23,7 @@ from regen.data_prep.sentences import sentence_spans
 
 Side = Literal["left", "right", "bilateral"]
 Severity = Literal["mild", "moderate", "severe"]
+SIDES = frozenset({"left", "right"})
 PRESENT, UNCERTAIN, ABSENT = 1.0, 0.5, 0.0
 _REACH = 80
 """Characters over which a cue behind an observation ('... is not seen') reaches back to it."""
@@ -63,6 +64,11 @@ class Mention:
     start: int
     end: int
     sentence: int
+
+    @property
+    def sides(self) -> frozenset[str]:
+        """Both of SIDES where it is bilateral; none where no side is given."""
+        return SIDES if self.side == "bilateral" else frozenset({self.side} if self.side else ())
 
 
 @dataclass(slots=True)

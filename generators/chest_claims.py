@@ -15,13 +15,14 @@ import re
 from dataclasses import dataclass
 from functools import lru_cache
 
-from regen.data_prep.chest_labeler import mentions
+from regen.data_prep.chest_labeler import SIDES, mentions
+from regen.data_prep.chest_phrases import GRADES as SEVERITIES
+from regen.data_prep.chest_phrases import LENGTHS, NUMBER
 from regen.data_prep.chexpert import OBSERVATIONS, PATHOLOGIES, SUPPORT_DEVICES
 from regen.data_prep.sections import has_headings, parse_sections
 from regen.data_prep.sentences import sentence_spans
 
-SIDES = frozenset({"left", "right"})
-GRADES = frozenset({"mild", "moderate", "severe"})
+GRADES = frozenset(SEVERITIES)
 ACUTE = ("Lung Opacity", "Edema", "Consolidation", "Pneumonia", "Pneumothorax", "Pleural Effusion")
 """What 'no acute cardiopulmonary abnormality' denies."""
 
@@ -106,10 +107,8 @@ def claims(sentence: str) -> tuple[Claim, ...]:
         found[key] = Claim(*key[:1], max(before.state, claim.state), before.details | claim.details, claim.kind, claim.implied)
 
     for mention in mentions(sentence):
-        own = SIDES if mention.side == "bilateral" else {mention.side, mention.severity} - {None}
-        if mention.side == "bilateral" and mention.severity:
-            own = own | {mention.severity}
-        details = frozenset(str(d) for d in own) | (extra if mention.state > 0 else frozenset())
+        own = mention.sides | ({mention.severity} if mention.severity else frozenset())
+        details = own | (extra if mention.state > 0 else frozenset())
         kinds = [kind for kind, pattern in _DEVICES.items() if pattern.search(sentence)] if mention.observation == SUPPORT_DEVICES else []
         for kind in kinds or [""]:
             add(Claim(mention.observation, mention.state, details, kind))
@@ -148,9 +147,8 @@ def refers_back(sentence: str) -> bool:
     return _REFERS.match(sentence) is not None
 
 
-_NUMBER = r"\d+(?:[.,]\d+)?"
 _SIZE = re.compile(
-    rf"(?i)(\b(?:an?|the) )?(?:\(?{_NUMBER}(?: ?(?:x|×|by) ?{_NUMBER}){{0,2}}[- ]?(?:mm|cm|millimet(?:er|re)s?|centimet(?:er|re)s?)\)?"
+    rf"(?i)(\b(?:an?|the) )?(?:\(?{NUMBER}(?: ?(?:x|×|by) ?{NUMBER}){{0,2}}[- ]?(?:{'|'.join(LENGTHS.values())})\)?"
     r"|\b\d+(?:st|nd|rd|th))(?: in (?:diameter|size))? (?!above|below|from|at|in|to|of|over|beneath|distal|proximal)(?=[a-z])"
 )
 _OPENS = re.compile(r",(?!\d)|\bwith\b| \(|\bmeasuring\b")
