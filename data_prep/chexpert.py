@@ -20,8 +20,6 @@ OBSERVATIONS: tuple[str, ...] = (
 NO_FINDING, SUPPORT_DEVICES = "No Finding", "Support Devices"
 PATHOLOGIES: tuple[str, ...] = tuple(name for name in OBSERVATIONS if name not in (NO_FINDING, SUPPORT_DEVICES))
 """The 12 observations of which any, present or uncertain, ends 'No Finding'."""
-COMPETITION: tuple[str, ...] = ("Atelectasis", "Cardiomegaly", "Consolidation", "Edema", "Pleural Effusion")
-"""The five observations of CheXpert's competition table."""
 
 PARENTS: dict[str, str] = {
     "Cardiomegaly": "Enlarged Cardiomediastinum", "Edema": "Lung Opacity", "Consolidation": "Lung Opacity", "Pneumonia": "Consolidation",

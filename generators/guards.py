@@ -34,6 +34,8 @@ _ORDER = {code: (GROUPS.index(s.group), i) for i, (code, s) in enumerate(BY_CODE
 _NEAR = 0.8
 """Share of its threshold from which a statement that retrieved cases make is kept as uncertain."""
 _NOTHING = "nothing retrieved or measured says so"
+GARBLED = "no report of the archive is worded like that"
+"""The reason of a sentence that holds parts of the prompt, or words as nobody puts them together."""
 _SHARE = 0.2
 """Share of the nearest cases, by cosine, that must state a finding to support it."""
 _DETAIL = re.compile(r", stage [IV]+(?:-[IV]+)?| \(\d+\)")
@@ -118,7 +120,7 @@ def guard(text: str, basis: Basis) -> tuple[list[Sentence], list[Sentence], list
 def _in_context(judged: Sentence, seen: set[str], basis: Basis) -> Sentence:
     """What speaks against a sentence whatever it states: a comparison without a prior, a second axis, a number or words from elsewhere."""
     if _garbled(judged.text, basis.wording):
-        return replace(judged, status="contradicted", evidence=(), reason="no report of the archive is worded like that")
+        return replace(judged, status="contradicted", evidence=(), reason=GARBLED)
     if ecg_compares(judged.text) and not basis.priors:
         return replace(judged, status="contradicted", evidence=(), reason="compares with an earlier recording, and none was given")
     if judged.status == "contradicted":
