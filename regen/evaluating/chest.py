@@ -19,7 +19,6 @@ from typing import Any
 
 import numpy as np
 import polars as pl
-import rich.table
 
 from regen.artifact import check_free_file
 from regen.batch import prepared_studies
@@ -36,7 +35,7 @@ from regen.eval.predictions import References, supported
 from regen.eval.report_table import Texts, text_cells
 from regen.eval.set_metrics import Sets, macro_f1, micro_f1, study_f1
 from regen.eval.strata import by_person_or_place, strata
-from regen.eval.table_views import percent
+from regen.eval.table_views import markdown_table, percent, rich_table
 from regen.evaluating.ends import check_split, write_result
 from regen.evaluating.space import raw_pixels
 from regen.index.build import encode_views
@@ -208,10 +207,8 @@ def to_markdown(made: ChestTable) -> str:
     """Every group as a table, then how to read them."""
     parts = []
     for name, block in made.blocks.items():
-        lines = [["system", *COLUMNS.values()], ["---"] * (len(COLUMNS) + 1)]
-        lines += [[system, *(percent(row.get(column)) for column in COLUMNS)] for system, row in block.rows.items()]
-        body = ["| " + " | ".join(cells) + " |" for cells in lines]
-        parts.append("\n".join([f"### {name}: n = {block.n}, {block.patients} patients", "", *body]))
+        rows = ([system, *(percent(row.get(column)) for column in COLUMNS)] for system, row in block.rows.items())
+        parts.append(markdown_table(["system", *COLUMNS.values()], rows, f"{name}: n = {block.n}, {block.patients} patients"))
     notes = (
         f"Percent with 95 % percentile intervals over {made.draws} bootstrap draws of patients (seed {made.seed}). Observations are read in "
         "draft and reference by one rule labeler; uncertain counts as stated; macro averages cover what has at least 5 positives in the group."
@@ -224,10 +221,6 @@ def _print(made: ChestTable) -> None:
     for name, block in made.blocks.items():
         if by_person_or_place(name):
             continue
-        table = rich.table.Table(title=f"{name}: n = {block.n}, {block.patients} patients", box=None, header_style="bold underline")
-        for head in ("system", *COLUMNS.values()):
-            table.add_column(head, overflow="fold")
-        for system, row in block.rows.items():
-            table.add_row(system, *(percent(row.get(column), between="\n") for column in COLUMNS))
-        console.print(table)
+        rows = ([system, *(percent(row.get(column), between="\n") for column in COLUMNS)] for system, row in block.rows.items())
+        console.print(rich_table(f"{name}: n = {block.n}, {block.patients} patients", ["system", *COLUMNS.values()], rows))
     console.print("further groups (sex, age, site, device) are in the files: --out FILE")

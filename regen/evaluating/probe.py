@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import polars as pl
-import rich.table
+from rich.table import Table
 
 from regen.artifact import check_free_file
 from regen.bundle import open_space
@@ -36,7 +36,7 @@ from regen.eval.bootstrap import DRAWS, Resamples, Sampled, Values, bootstrap
 from regen.eval.linear_probe import linear_probe, standardised
 from regen.eval.retrieval_metrics import recall_at, shared_ranks
 from regen.eval.set_metrics import auc
-from regen.eval.table_views import percent
+from regen.eval.table_views import markdown_table, percent, rich_table
 from regen.evaluating.ends import check_split, write_result
 from regen.evaluating.space import raw_pixels, untrained
 from regen.progress import console
@@ -204,20 +204,13 @@ def _same_patient(
 
 def to_markdown(made: Probe) -> str:
     """One table, then how to read it."""
-    head, lines = _table(made)
-    body = ["| " + " | ".join(cells) + " |" for cells in (head, ["---"] * len(head), *lines)]
     how = f"{made.folds} folds by patient" if made.folds else "probe learned on train"
-    return "\n".join(body) + f"\n\nPercent with 95 % percentile intervals over {made.draws} draws of patients (seed {made.seed}); {how}.\n"
+    note = f"Percent with 95 % percentile intervals over {made.draws} draws of patients (seed {made.seed}); {how}."
+    return f"{markdown_table(*_table(made))}\n\n{note}\n"
 
 
-def to_rich(made: Probe) -> rich.table.Table:
-    head, lines = _table(made)
-    table = rich.table.Table(title="AUROC of a linear probe, by label; images of one patient", box=None, header_style="bold underline")
-    for name in head:
-        table.add_column(name)
-    for line in lines:
-        table.add_row(*line)
-    return table
+def to_rich(made: Probe) -> Table:
+    return rich_table("AUROC of a linear probe, by label; images of one patient", *_table(made))
 
 
 def _table(made: Probe) -> tuple[list[str], list[list[str]]]:

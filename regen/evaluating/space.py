@@ -20,8 +20,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import polars as pl
-import rich.table
 import torch
+from rich.table import Table
 
 from regen.artifact import check_free_file
 from regen.bundle import find_bundle, open_space
@@ -40,7 +40,7 @@ from regen.eval.blocks import INTERVAL, plain_rows
 from regen.eval.bootstrap import DRAWS, Resamples, Sampled, Values, bootstrap
 from regen.eval.lift import Found, lift, nearest_others
 from regen.eval.nearest import by_cosine, same_owner
-from regen.eval.table_views import percent
+from regen.eval.table_views import markdown_table, percent, rich_table
 from regen.evaluating.ends import check_split, write_result
 from regen.index.build import encode_views
 from regen.progress import console
@@ -245,11 +245,7 @@ def _lifts(rows: pl.DataFrame, ecg: pl.DataFrame, vectors: dict[str, FloatArray]
 
 def to_markdown(made: SpaceScores) -> str:
     """One table a question, then how to read them."""
-    parts = []
-    for title, head, lines in _tables(made):
-        parts.append(
-            "\n".join([f"### {title}", "", "| " + " | ".join(head) + " |", "|" + "---|" * len(head), *("| " + " | ".join(r) + " |" for r in lines)])
-        )
+    parts = [markdown_table(head, lines, title) for title, head, lines in _tables(made)]
     parts.append(
         f"Percent, lifts as factors, with 95 % percentile intervals over {made.draws} bootstrap draws of patients (seed {made.seed}). Reports of "
         "one wording are one candidate; ties count against. Relevant image: shares an observation other than devices."
@@ -257,16 +253,8 @@ def to_markdown(made: SpaceScores) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def to_rich(made: SpaceScores) -> list[rich.table.Table]:
-    out = []
-    for title, head, lines in _tables(made):
-        table = rich.table.Table(title=title, box=None, header_style="bold underline")
-        for name in head:
-            table.add_column(name)
-        for line in lines:
-            table.add_row(*line)
-        out.append(table)
-    return out
+def to_rich(made: SpaceScores) -> list[Table]:
+    return [rich_table(*table) for table in _tables(made)]
 
 
 def _tables(made: SpaceScores) -> list[tuple[str, list[str], list[list[str]]]]:
