@@ -27,8 +27,8 @@ from regen.data_prep.chexpert import NO_FINDING, OBSERVATIONS
 from regen.data_prep.prepared import Prepared
 from regen.data_prep.statements import CODES
 from regen.errors import ConfigError, DataError
-from regen.eval.blocks import INTERVAL, plain_differences, plain_rows
-from regen.eval.bootstrap import DRAWS, Resamples, Sampled, Values, bootstrap
+from regen.eval.blocks import INTERVAL, Group, plain_differences
+from regen.eval.bootstrap import DRAWS, Resamples, Values, bootstrap
 from regen.eval.imported import read_predictions
 from regen.eval.nearest import Score, by_cosine, same_owner
 from regen.eval.predictions import References, supported
@@ -61,27 +61,15 @@ class Drafted:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class ChestBlock:
-    """One group of studies: n of so many patients; system -> column -> value and draws."""
-
-    n: int
-    patients: int
-    rows: dict[str, dict[str, Sampled]]
-
-
-@dataclass(frozen=True, slots=True, eq=False)
 class ChestTable:
-    blocks: dict[str, ChestBlock]
+    blocks: dict[str, Group]
     missing: dict[str, int]
     seed: int
     draws: int
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON: shares in [0, 1], null where undefined; `differences` are the first system minus each other one."""
-        blocks = [
-            {"name": name, "n": b.n, "patients": b.patients, "systems": plain_rows(b.rows), "differences": plain_differences(b.rows)}
-            for name, b in self.blocks.items()
-        ]
+        blocks = [{"name": name} | block.to_dict() | {"differences": plain_differences(block.rows)} for name, block in self.blocks.items()]
         return {"seed": self.seed, "draws": self.draws, "interval": INTERVAL, "columns": COLUMNS, "missing_drafts": self.missing, "blocks": blocks}
 
 
@@ -143,7 +131,7 @@ def chest_table(
             sentences = None if system.sentences is None else system.sentences[chosen]
             cells |= text_cells([system.reports[i] for i in chosen], texts.take(chosen), sentences)  # type: ignore[arg-type]
             made[system.name] = {column: bootstrap(statistic, resamples) for column, statistic in cells.items()}
-        blocks[name] = ChestBlock(len(chosen), resamples.patients, made)
+        blocks[name] = Group(len(chosen), resamples.patients, made)
     return ChestTable(blocks, {s.name: s.missing for s in systems}, seed, draws)
 
 

@@ -35,7 +35,7 @@ from regen.eval.bootstrap import Resamples, Sampled
 from regen.eval.llm_tasks import COLUMNS, TASK_SIZES, Answers, cells, coded, refuses, summary_cells, where
 from regen.eval.predictions import References
 from regen.eval.table_views import markdown_table, percent, rich_table
-from regen.evaluating.ends import check_split, open_split, write_result
+from regen.evaluating.ends import check_split, drawn, open_split, write_result
 from regen.generators.base import Request
 from regen.generators.local_writer import LocalWriter
 from regen.generators.plan import Plan
@@ -119,10 +119,8 @@ def evaluate_llm(
         check_free_file(out, force)
     data, rows, _ = open_split(studies, split)
     rng = np.random.default_rng(seed)
-    if limit is not None and limit < len(rows):
-        rows = rows[np.sort(rng.choice(len(rows), limit, replace=False)).tolist()]
     pipeline = Pipeline.from_pretrained(bundle, device)
-    made = _card(pipeline, data, rows, bundle, split, rng, seed, draws, device)
+    made = _card(pipeline, data, drawn(rows, limit, rng), bundle, split, rng, seed, draws, device)
     _print(made)
     write_result(out, made.to_dict(), to_markdown(made))
     return made

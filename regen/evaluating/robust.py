@@ -34,7 +34,7 @@ from regen.eval.predictions import Predictions, References, read_sets
 from regen.eval.robustness import COLUMNS, WARNINGS, Outcome, Robustness, Row, over_reliance, scores
 from regen.eval.set_metrics import Sets
 from regen.eval.table_views import markdown_table, percent, rich_table
-from regen.evaluating.ends import check_split, open_split, train_reports, write_result
+from regen.evaluating.ends import check_split, drawn, open_split, train_reports, write_result
 from regen.index.backends import Ids
 from regen.index.case_index import Asker, CaseIndex
 from regen.pipeline import Pipeline
@@ -86,8 +86,7 @@ def evaluate_robust(
     if out is not None:
         check_free_file(out, force)
     data, rows, _ = open_split(studies, split)
-    if limit is not None and limit < len(rows):
-        rows = rows[np.sort(np.random.default_rng([seed, 1]).choice(len(rows), limit, replace=False)).tolist()]
+    rows = drawn(rows, limit, np.random.default_rng([seed, 1]))
     trial = Trial(Pipeline.from_pretrained(bundle, device), data, rows, language, seed)
     train = train_reports(data)
     made = trial.run(bundle, conditions() if chosen is None else chosen, train)
