@@ -29,7 +29,7 @@ from regen.data_prep.prepared import Prepared
 from regen.encoders.images import known_observations
 from regen.encoders.space import Space
 from regen.errors import ConfigError, DataError
-from regen.eval.averages import mean_known
+from regen.eval.averages import mean_of
 from regen.eval.blocks import INTERVAL, Group
 from regen.eval.bootstrap import DRAWS, Resamples, Sampled, Values, bootstrap
 from regen.eval.linear_probe import linear_probe, standardised
@@ -140,8 +140,7 @@ def _scores(
 ) -> Probe:  # fmt: skip
     scored = np.sort(np.concatenate([test for _, test in parts]))
     labels: dict[str, Scored] = {}
-    every: dict[str, list[Values]] = {name: [] for name in features}
-    values: dict[str, list[float]] = {name: [] for name in features}
+    every: dict[str, list[Sampled]] = {name: [] for name in features}
     whole = Resamples([subjects[i] for i in scored], np.random.default_rng(seed), draws)
     for column, label in enumerate(names):
         known = scored[~np.isnan(truth[scored, column])]
@@ -154,10 +153,9 @@ def _scores(
             p = _probed(made, truth[:, column], parts)[known]
             statistic = lambda weights, p=p, positive=positive, place=place: auc(p, positive, weights[:, place])  # noqa: E731
             rows[name] = {"auc": bootstrap(statistic, whole)}
-            every[name].append(rows[name]["auc"].draws)
-            values[name].append(rows[name]["auc"].value)
+            every[name].append(rows[name]["auc"])
         labels[label] = Scored(len(known), len({subjects[i] for i in known}), rows, int(positive.sum()))
-    macro = {name: Sampled(float(np.mean(values[name])), mean_known(np.stack(every[name], 1))) for name in features if values[name]}
+    macro = {name: mean_of(cells, draws) for name, cells in every.items() if cells}
     return Probe(labels, macro, _same_patient(features, subjects, scored, seed, draws), folds, seed, draws)
 
 
