@@ -19,9 +19,11 @@ from typing import Literal, cast
 
 from regen.data_prep import chest_phrases as say
 from regen.data_prep.chexpert import NO_FINDING, OBSERVATIONS, PATHOLOGIES, SUPPORT_DEVICES
+from regen.data_prep.sentences import sentence_spans
 
 Side = Literal["left", "right", "bilateral"]
 Severity = Literal["mild", "moderate", "severe"]
+SIDES = frozenset({"left", "right"})
 PRESENT, UNCERTAIN, ABSENT = 1.0, 0.5, 0.0
 _REACH = 80
 """Characters over which a cue behind an observation ('... is not seen') reaches back to it."""
@@ -45,11 +47,6 @@ _CUE = re.compile(
     )
 )
 _ENDS = frozenset({"end", "mark", "pause", "stated"})
-_STOP = re.compile(r"(?:[.!]+|(?<=\w)\?+)(?=\s|$)|(?<=[a-z)])\.(?=[A-Z])|\n[ \t]*\n|\n(?=[ \t]{0,20}(?:\d{1,2}[.)]|[-•*])[ \t])")
-_ABBREVIATIONS = frozenset(
-    {"dr", "mr", "mrs", "st", "vs", "approx", "e.g", "i.e", "etc", "fig", "cf", "incl", "resp", "prob", "poss", "a.m", "p.m", "ca"}
-)
-_LAST_WORD = re.compile(r"(?:^|[\s(])([\w.]{1,6})$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +64,11 @@ class Mention:
     start: int
     end: int
     sentence: int
+
+    @property
+    def sides(self) -> frozenset[str]:
+        """Both of SIDES where it is bilateral; none where no side is given."""
+        return SIDES if self.side == "bilateral" else frozenset({self.side} if self.side else ())
 
 
 @dataclass(slots=True)
@@ -106,25 +108,6 @@ def mentions(text: str) -> list[Mention]:
                 span = at[found.start], at[found.end - 1] + 1
                 out.append(Mention(found.name, found.state, found.side, found.severity, *span, number))
     return out
-
-
-def sentence_spans(text: str) -> list[tuple[int, int]]:
-    """(start, end) of each sentence. The stops of 'Dr.', 'vs.', '2.5 cm' and of a list's '1.' are no ends; blank lines and list marks are."""
-    spans, begin = [], 0
-    for stop in _STOP.finditer(text):
-        if stop[0] == "." and _no_end(text[max(begin, stop.start() - 8) : stop.start()], text[begin : min(begin + 40, stop.start())]):
-            continue
-        spans.append((begin, stop.end()))
-        begin = stop.end()
-    spans.append((begin, len(text)))
-    return [(start, end) for start, end in spans if re.search(r"\w", text[start:end])]
-
-
-def _no_end(before: str, opening: str) -> bool:
-    word = _LAST_WORD.search(before)
-    if word is None:
-        return False
-    return word[1].lower() in _ABBREVIATIONS or (word[1].isupper() and len(word[1]) == 1) or re.fullmatch(r"\s*\d{1,2}", opening) is not None
 
 
 def _fold(text: str, begin: int, end: int) -> tuple[str, list[int]]:

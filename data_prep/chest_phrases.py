@@ -195,6 +195,10 @@ SIDE_AFTER = re.compile(
 """A side named behind its observation: 'opacity in the right lower lobe', 'effusions, left greater than right'."""
 LEFT_WORDS, RIGHT_WORDS = frozenset({"left", "left-sided", "lt", "lingula", "lingular"}), frozenset({"right", "right-sided", "rt"})
 
+NUMBER = r"\d+(?:[.,]\d+)?"
+LENGTHS = {"mm": r"mm|millimet(?:er|re)s?", "cm": r"cm|centimet(?:er|re)s?"}
+"""Unit -> how it is written."""
+
 GRADES: dict[str, str] = {
     "mild": r"mild(?:ly)?|small|minimal(?:ly)?|tiny|trace|minor|slight(?:ly)?|subtle|faint|minute",
     "moderate": r"moderate(?:ly)?|moderate-sized|medium-sized",

@@ -20,8 +20,9 @@ OBSERVATIONS: tuple[str, ...] = (
 NO_FINDING, SUPPORT_DEVICES = "No Finding", "Support Devices"
 PATHOLOGIES: tuple[str, ...] = tuple(name for name in OBSERVATIONS if name not in (NO_FINDING, SUPPORT_DEVICES))
 """The 12 observations of which any, present or uncertain, ends 'No Finding'."""
-COMPETITION: tuple[str, ...] = ("Atelectasis", "Cardiomegaly", "Consolidation", "Edema", "Pleural Effusion")
-"""The five observations of CheXpert's competition table."""
+
+CELLS: dict[float, float] = {1.0: 1.0, 0.0: 0.0, -1.0: 0.5, 0.5: 0.5}
+"""What a cell of a label table holds -> present 1, uncertain 0.5, absent 0. A blank cell is not mentioned."""
 
 PARENTS: dict[str, str] = {
     "Cardiomegaly": "Enlarged Cardiomediastinum", "Edema": "Lung Opacity", "Consolidation": "Lung Opacity", "Pneumonia": "Consolidation",

@@ -13,7 +13,6 @@ sorts them anew. Where the two ECGs of a comparison lie in different folds the q
 from __future__ import annotations
 
 import ast
-import csv
 import json
 import re
 from collections import Counter
@@ -25,6 +24,7 @@ from typing import Any
 import polars as pl
 
 from regen.artifact import file_digest, load_manifest, new_artifact
+from regen.data_prep.prepare import write_failures
 from regen.data_prep.ptbxl import SPLIT_OF_FOLD
 from regen.data_prep.tables import read_table
 from regen.errors import ConfigError, DataError, did_you_mean
@@ -154,11 +154,7 @@ def write_questions(
     with new_artifact(out, STAGE, config, inputs, force) as work:
         work.clear()
         pl.DataFrame(kept, schema=SCHEMA).write_parquet(work.path / "questions.parquet")
-        if made.refused:
-            with (work.path / "failed.csv").open("w", newline="", encoding="utf-8") as file:
-                writer = csv.writer(file)
-                writer.writerow(["where", "question_id", "reason"])
-                writer.writerows([r.where, r.question_id, r.reason] for r in made.refused)
+        write_failures(made.refused, work.path / "failed.csv")
         left_out = {str(template): reason for template, reason in made.left_out.items()}
         work.manifest |= {"questions": len(kept), "splits": made.written, "failed": len(made.refused), "left_out": left_out}
     return made

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from regen.data_prep.chest_labeler import label_report
-from regen.data_prep.chexpert import OBSERVATIONS
+from regen.data_prep.chexpert import CELLS, OBSERVATIONS
 from regen.data_prep.labeler import language_of
 from regen.data_prep.prepare import Entry
 from regen.data_prep.recording import sex_of
@@ -30,7 +30,6 @@ from regen.errors import DataError, did_you_mean
 
 COLUMNS = ("image", "report", "study_id", "subject_id", "time", "age", "sex", "language", "split", "view")
 IMAGE_SUFFIXES = (".dcm", ".png", ".jpg", ".jpeg")
-_LIKELIHOOD = {1.0: 1.0, 0.0: 0.0, -1.0: 0.5, 0.5: 0.5}
 _GERMAN = re.compile(r"(?i)\b(?:keine?|der|die|das|und|nicht|mit|ohne|beidseits|regelrecht)\b")
 
 
@@ -59,7 +58,7 @@ def entries(folder: str | Path, reports: str | Path) -> Iterator[Entry]:
 def _entry(study_id: str, rows: list[tuple[str, dict[str, str]]], folder: Path) -> Entry:
     cells = _merged(study_id, rows)
     who = rows[0][0]
-    images, views = frontal_first([str(_locate(folder, row["image"])) for _, row in rows], [row.get("view") for _, row in rows])
+    images, views = frontal_first([str(locate_image(folder, row["image"])) for _, row in rows], [row.get("view") for _, row in rows])
     report = cells.get("report")
     sections = parse_sections(report) if report and has_headings(report) else None
     report = report_of(sections) or None if sections else report
@@ -107,9 +106,9 @@ def observations_of(cells: dict[str, Any], who: str) -> dict[str, float] | None:
         value = number_of(cells.get(name), name, who)
         if value is None:
             continue
-        if value not in _LIKELIHOOD:
+        if value not in CELLS:
             raise DataError(f"{who}: expected 1, 0, -1, 0.5 or nothing for {name}, got {cells[name]!r}")
-        out[name] = _LIKELIHOOD[value]
+        out[name] = CELLS[value]
     return out or None
 
 
@@ -125,12 +124,11 @@ def _rank(view: str | None) -> int:
     return 2 if is_lateral(view) else 0
 
 
-def _locate(folder: Path, image: str) -> Path:
+def locate_image(folder: Path, image: str) -> Path:
+    """The file of a name with or without suffix; the name as it is where there is none."""
     path = folder / image
-    if path.suffix.lower() in IMAGE_SUFFIXES or path.exists():
-        return path
-    found = [path.with_name(path.name + suffix) for suffix in IMAGE_SUFFIXES]
-    return next((p for p in found if p.exists()), path)
+    candidates = [path, *(path.with_name(path.name + suffix) for suffix in IMAGE_SUFFIXES)]
+    return next((candidate for candidate in candidates if candidate.is_file()), path)
 
 
 def _language(report: str) -> str | None:

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-import polars as pl
 
+from regen.data_prep.shards import ShardWriter, read_shards
 from regen.errors import ArtifactError
 from regen.study import FloatArray
 
@@ -41,30 +41,17 @@ def square(pixels: FloatArray, size: int) -> FloatArray:
     return out
 
 
-class ImageWriter:
+class ImageWriter(ShardWriter):
     """Collect packed images and write a shard whenever one is full."""
 
     def __init__(self, folder: Path, size: int) -> None:
-        self.folder = folder
-        self.folder.mkdir(parents=True, exist_ok=True)
+        super().__init__(folder, "pixels", SHARD, level=6)
         self.size = size
-        self.rows: list[bytes] = []
-        self.count = 0
 
     def add(self, pixels: FloatArray) -> int:
         """Store one image, (size, size) in [0, 1]; returns its number."""
         steps = np.rint(pixels * 255).astype(np.uint8)
-        self.rows.append(np.diff(steps, axis=1, prepend=np.uint8(0)).tobytes())
-        self.count += 1
-        if len(self.rows) == SHARD:
-            self.flush()
-        return self.count - 1
-
-    def flush(self) -> None:
-        if self.rows:
-            shard = (self.count - 1) // SHARD
-            pl.DataFrame({"pixels": self.rows}).write_parquet(_shard_path(self.folder, shard), compression="zstd", compression_level=6)
-            self.rows = []
+        return self.add_row(np.diff(steps, axis=1, prepend=np.uint8(0)).tobytes())
 
 
 def read_images(folder: Path, rows: npt.NDArray[np.int64], size: int, batch: int = SHARD) -> Iterator[tuple[npt.NDArray[np.int64], Bytes]]:
@@ -73,18 +60,8 @@ def read_images(folder: Path, rows: npt.NDArray[np.int64], size: int, batch: int
     Raises:
         ArtifactError: a row of another size.
     """
-    order = np.argsort(rows, kind="stable")
-    for shard in np.unique(rows // SHARD):
-        here = order[rows[order] // SHARD == shard]
-        table = pl.read_parquet(_shard_path(folder, int(shard)))["pixels"]
-        for start in range(0, len(here), batch):
-            part = here[start : start + batch]
-            blocks = table.gather((rows[part] % SHARD).tolist()).to_list()
-            if any(len(block) != size * size for block in blocks):
-                raise ArtifactError(f"{folder}: expected images of {size} x {size}, got another size in shard {shard}; prepare the folder again")
-            deltas = np.frombuffer(b"".join(blocks), np.uint8).reshape(len(part), size, size)
-            yield part, np.cumsum(deltas, axis=2, dtype=np.uint8)
-
-
-def _shard_path(folder: Path, shard: int) -> Path:
-    return folder / f"{shard:05d}.parquet"
+    for shard, part, blocks in read_shards(folder, "pixels", rows, SHARD, batch):
+        if any(len(block) != size * size for block in blocks):
+            raise ArtifactError(f"{folder}: expected images of {size} x {size}, got another size in shard {shard}; prepare the folder again")
+        deltas = np.frombuffer(b"".join(blocks), np.uint8).reshape(len(part), size, size)
+        yield part, np.cumsum(deltas, axis=2, dtype=np.uint8)

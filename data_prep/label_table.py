@@ -11,14 +11,17 @@ studies: the split is by subject). Columns of the folder's own table (report, ti
 
 from __future__ import annotations
 
-import hashlib
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from regen.data_prep.image_folder import COLUMNS, IMAGE_SUFFIXES
+from regen.data_prep.chest_labeler import UNCERTAIN
+from regen.data_prep.chexpert import CELLS
+from regen.data_prep.image_folder import COLUMNS
+from regen.data_prep.prepare import split_of
 from regen.data_prep.prepared import SPLITS
 from regen.data_prep.recording import sex_of
 from regen.data_prep.tables import number_of, read_table
@@ -27,7 +30,6 @@ from regen.study import FloatArray
 
 SHARES = {"train": 0.6, "val": 0.2, "test": 0.2}
 """Of the subjects, where the table names no split. Validation gets more than elsewhere: operating points rest on its positives."""
-_VALUES = {1.0: 1.0, 0.0: 0.0, -1.0: np.nan, 0.5: np.nan}
 _REMEDY = "give a CSV with the column image or study_id, and one column a label"
 
 
@@ -92,24 +94,7 @@ def assign_splits(subjects: Sequence[str], given: Sequence[str | None], seed: in
     for subject, split in zip(subjects, given, strict=True):
         if split is not None and fixed.setdefault(subject, split) != split:
             raise DataError(f"split: expected all rows of a subject in one, got {subject!r} in {fixed[subject]} and {split}; give it one, or none")
-    return [fixed.get(subject) or _hashed(subject, seed, shares) for subject in subjects]
-
-
-def locate_image(folder: Path, image: str) -> Path:
-    """The file of a name with or without suffix; the name as it is where there is none."""
-    path = folder / image
-    candidates = [path, *(path.with_name(path.name + suffix) for suffix in IMAGE_SUFFIXES)]
-    return next((candidate for candidate in candidates if candidate.is_file()), path)
-
-
-def _hashed(subject: str, seed: int, shares: Mapping[str, float]) -> str:
-    at = int.from_bytes(hashlib.sha256(f"{seed}:{subject}".encode()).digest()[:4], "big") / 2**32
-    upper = 0.0
-    for split, share in shares.items():
-        upper += share
-        if at < upper:
-            return split
-    return list(shares)[-1]
+    return [fixed.get(subject) or split_of(subject, seed, shares) for subject in subjects]
 
 
 def _label_columns(path: Path, row: dict[str, str]) -> tuple[str, ...]:
@@ -123,8 +108,9 @@ def _label_columns(path: Path, row: dict[str, str]) -> tuple[str, ...]:
 
 def _value(text: str, name: str, who: str) -> float:
     try:
-        return _VALUES[float(text)] if text else float("nan")
+        likelihood = CELLS[float(text)] if text else UNCERTAIN
     except (ValueError, KeyError):
         raise DataError(
             f"{who}: expected 1, 0, -1, 0.5 or nothing for label {name!r}, got {text[:40]!r}; take the column away if it is no label"
         ) from None
+    return math.nan if likelihood == UNCERTAIN else likelihood

@@ -12,10 +12,11 @@ from __future__ import annotations
 import csv
 import hashlib
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import astuple, dataclass, field, fields, replace
 from datetime import datetime
 from functools import partial
+from itertools import accumulate
 from pathlib import Path
 from pkgutil import resolve_name
 from typing import Any
@@ -31,6 +32,9 @@ from regen.data_prep.readers import read_study
 from regen.data_prep.signal_store import SignalWriter
 from regen.errors import DataError, RegenError, did_you_mean
 from regen.study import Ecg, Study
+
+SHARES = {"train": 0.8, "val": 0.1, "test": 0.1}
+"""Of the subjects, where the source names no split."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +131,7 @@ def write(
         signals.flush()
         images.flush()
         pl.DataFrame(rows, schema=SCHEMA).write_parquet(work.path / "studies.parquet")
-        _write_failures(summary.failures, work.path / "failed.csv")
+        write_failures(summary.failures, work.path / "failed.csv")
         if beside is not None:
             beside(work.path)
         work.manifest |= {"fs": rate, "pixels": pixels, "studies": len(rows), "failed": len(summary.failures)}
@@ -218,16 +222,18 @@ def _row(entry: Entry, study: Study | None, seed: int) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def split_of(subject_id: str, seed: int) -> str:
-    """80 / 10 / 10 by a hash of the subject: all of a subject's studies fall together, and stay there when the archive grows."""
-    share = int.from_bytes(hashlib.sha256(f"{seed}:{subject_id}".encode()).digest()[:4], "big") / 2**32
-    return "train" if share < 0.8 else "val" if share < 0.9 else "test"
+def split_of(subject_id: str, seed: int, shares: Mapping[str, float] = SHARES) -> str:
+    """By a hash of the subject: all of a subject's studies fall together, and stay there when the archive grows. shares: they sum to 1."""
+    at = int.from_bytes(hashlib.sha256(f"{seed}:{subject_id}".encode()).digest()[:4], "big") / 2**32
+    ends = zip(shares, accumulate(shares.values()), strict=True)
+    return next((split for split, end in ends if at < end), list(shares)[-1])
 
 
-def _write_failures(failures: Sequence[Failure], path: Path) -> None:
+def write_failures(failures: Sequence[Any], path: Path) -> None:
+    """One line a failure, of any dataclass, under the names of its fields; no file where there is none."""
     if not failures:
         return
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
-        writer.writerow(["study_id", "path", "reason"])
-        writer.writerows([f.study_id, f.path, f.reason] for f in failures)
+        writer.writerow([column.name for column in fields(failures[0])])
+        writer.writerows(astuple(failure) for failure in failures)

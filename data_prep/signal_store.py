@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-import polars as pl
 
+from regen.data_prep.shards import ShardWriter, read_shards
 from regen.errors import ArtifactError
 from regen.study import FloatArray
 
@@ -44,40 +44,18 @@ def unpack(rows: Iterable[bytes]) -> FloatArray:
     return signal
 
 
-class SignalWriter:
-    """Collect packed rows and write a shard whenever one is full."""
+class SignalWriter(ShardWriter):
+    """Collect packed recordings and write a shard whenever one is full."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.folder.mkdir(parents=True, exist_ok=True)
-        self.rows: list[bytes] = []
-        self.count = 0
+        super().__init__(folder, "signal", SHARD, level=9)
 
     def add(self, signal: FloatArray) -> int:
         """Store one recording; returns its number."""
-        self.rows.append(pack(signal))
-        self.count += 1
-        if len(self.rows) == SHARD:
-            self.flush()
-        return self.count - 1
-
-    def flush(self) -> None:
-        if self.rows:
-            shard = (self.count - 1) // SHARD
-            pl.DataFrame({"signal": self.rows}).write_parquet(_shard_path(self.folder, shard), compression="zstd", compression_level=9)
-            self.rows = []
+        return self.add_row(pack(signal))
 
 
 def read_rows(folder: Path, rows: npt.NDArray[np.int64], batch: int = SHARD) -> Iterator[tuple[npt.NDArray[np.int64], FloatArray]]:
     """Signals of numbered rows, shard by shard: yields (positions in `rows`, (n, 12, time)), at most `batch` at a time."""
-    order = np.argsort(rows, kind="stable")
-    for shard in np.unique(rows // SHARD):
-        here = order[rows[order] // SHARD == shard]
-        table = pl.read_parquet(_shard_path(folder, int(shard)))["signal"]
-        for start in range(0, len(here), batch):
-            part = here[start : start + batch]
-            yield part, unpack(table.gather((rows[part] % SHARD).tolist()))
-
-
-def _shard_path(folder: Path, shard: int) -> Path:
-    return folder / f"{shard:05d}.parquet"
+    for _, part, packed in read_shards(folder, "signal", rows, SHARD, batch):
+        yield part, unpack(packed)

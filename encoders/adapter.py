@@ -2,7 +2,7 @@
 
     adapter = fit_adapter(["Cardiomegaly", "Hernia"], train, val, Aim("sensitivity", 0.95), fingerprint=space.fingerprint)
     adapter.probabilities(features)                        (n, 2), float64
-    adapter.positive(features)                             (n, 2) bool, at or above the operating points
+    adapter.probabilities(features) >= adapter.thresholds  (n, 2) bool, at or above the operating points
     adapter.points[0].holds, adapter.left_out              False, {"Hernia": "2 positive in train, 5 needed"}
 
 One L2 logistic regression a label on standardised features, all fitted at once (L-BFGS, float64), missing labels left out of the loss. The
@@ -31,7 +31,7 @@ from torch import Tensor, nn
 
 from regen.artifact import load_manifest, require_partner
 from regen.encoders.head import FeatureScale
-from regen.encoders.operating_points import WEAK, Aim, OperatingPoint, Scores, Truth, auroc_at_most, choose
+from regen.encoders.operating_points import WEAK, Aim, OperatingPoint, Scores, auroc_at_most, choose
 from regen.encoders.reading import Reading, fit_reading, select
 from regen.errors import ArtifactError, DataError
 from regen.study import FloatArray
@@ -106,10 +106,6 @@ class Adapter(nn.Module):
             raise DataError(f"adapter: expected features (n, {self.width}), got {features.shape}; give those of the encoder it was fitted with")
         made = [self(torch.from_numpy(np.asarray(features[i : i + batch], np.float32))).numpy() for i in range(0, len(features), batch)]
         return np.concatenate(made) if made else np.zeros((0, len(self.names)))
-
-    def positive(self, features: FloatArray) -> Truth:
-        """(n, width) -> (n, labels) bool."""
-        return np.asarray(self.probabilities(features) >= self.thresholds, np.bool_)
 
     def only(self, columns: Sequence[int]) -> Adapter:
         """The same for some of its labels, without operating points."""

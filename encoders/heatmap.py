@@ -1,12 +1,11 @@
 """What in an image, or in which leads and seconds of an ECG, moved a sentence.
 
     maps = sentence_maps(space, image, ["Small left pleural effusion.", "The heart is enlarged."])    (2, h, w), 1 where it counts most
-    maps = observation_maps(space, image, ["Pleural Effusion"])                                       (1, h, w)
     differences = occlusion_check(space, images, texts, maps, rng)           (n,), above 0 where the map beats places drawn at random
     ecg_map(space, signal, ["Atrial fibrillation."])                         (1, 12, 10): leads x seconds
 
 A map shows where this encoder looked, not where a disease is: what the score would lose without the place. The score of a sentence is the
-cosine of image and sentence, that of an observation its logit. Maps have the image's shape, scaled so that the longer side is space.side.
+cosine of image and sentence. Maps have the image's shape, scaled so that the longer side is space.side.
 Only what speaks for the sentence is shown; a map in which nothing does is zero.
 
 'gradient', the default, takes eight steps; 'occlusion' hides one place after the other, takes several times as long and is its oracle.
@@ -24,7 +23,6 @@ import torch.nn.functional as F
 from scipy.ndimage import gaussian_filter
 from torch import Tensor
 
-from regen.data_prep.chexpert import OBSERVATIONS
 from regen.data_prep.image_store import Bytes, square
 from regen.encoders.space import Space
 from regen.errors import ConfigError, DataError, did_you_mean
@@ -32,7 +30,7 @@ from regen.study import LEADS, FloatArray
 
 Method = Literal["occlusion", "gradient"]
 Read = Callable[[Tensor], Tensor]
-"""(b, feature_width) -> (b, k): the scores of k sentences or observations."""
+"""(b, feature_width) -> (b, k): the scores of k sentences."""
 _STEP, _PATCH = 12, 2
 """The grey patch moves by a twelfth of the side and is two such steps wide."""
 _LEAST = 1e-5
@@ -49,40 +47,23 @@ def sentence_maps(space: Space, image: FloatArray | Bytes, texts: Sequence[str],
     Raises:
         ConfigError: the space has no image tower, or another method.
     """
-    return _maps(space, image, _sentences(space, texts), len(texts), method)
-
-
-def observation_maps(space: Space, image: FloatArray | Bytes, names: Sequence[str], method: Method = "gradient") -> FloatArray:
-    """(len(names), h, w) in [0, 1]: where the logits of these observations come from. Otherwise as `sentence_maps`.
-
-    Raises:
-        ConfigError: as there, or a name that is not one of the 14.
-    """
-    for name in names:
-        if name not in OBSERVATIONS:
-            raise ConfigError(f"observation_maps: expected one of the 14 observations, got {name!r}{did_you_mean(name, OBSERVATIONS)}")
-    tower = space.image_tower()
-    columns = [OBSERVATIONS.index(name) for name in names]
-    return _maps(space, image, lambda features: tower.observations(features)[:, columns].float(), len(names), method)
+    read = _sentences(space, texts)
+    ways = {"occlusion": occlusion_grid, "gradient": gradient_grid}
+    if method not in ways:
+        raise ConfigError(f"heat map: expected 'occlusion' or 'gradient', got {method!r}{did_you_mean(method, ways)}")
+    rows, columns = _place(image.shape, space.side)
+    if not texts:
+        return np.zeros((0, rows.stop - rows.start, columns.stop - columns.start), np.float32)
+    grid = ways[method](space, torch.from_numpy(_seen(image, space.side)).to(space.device), read)
+    full = F.interpolate(grid[:, None], size=(space.side, space.side), mode="bilinear", align_corners=False)[:, 0]
+    part = full[:, rows, columns].clamp_min(0)
+    return (part / part.amax((1, 2), keepdim=True).clamp_min(_LEAST)).cpu().numpy()
 
 
 def _sentences(space: Space, texts: Sequence[str]) -> Read:
     tower = space.image_tower()
     vectors = torch.from_numpy(space.text.encode(list(texts))).to(space.device)
     return lambda features: tower.embed(features) @ vectors.T
-
-
-def _maps(space: Space, image: FloatArray | Bytes, read: Read, count: int, method: str) -> FloatArray:
-    ways = {"occlusion": occlusion_grid, "gradient": gradient_grid}
-    if method not in ways:
-        raise ConfigError(f"heat map: expected 'occlusion' or 'gradient', got {method!r}{did_you_mean(method, ways)}")
-    rows, columns = _place(image.shape, space.side)
-    if count == 0:
-        return np.zeros((0, rows.stop - rows.start, columns.stop - columns.start), np.float32)
-    grid = ways[method](space, torch.from_numpy(_seen(image, space.side)).to(space.device), read)
-    full = F.interpolate(grid[:, None], size=(space.side, space.side), mode="bilinear", align_corners=False)[:, 0]
-    part = full[:, rows, columns].clamp_min(0)
-    return (part / part.amax((1, 2), keepdim=True).clamp_min(_LEAST)).cpu().numpy()
 
 
 @torch.no_grad()

@@ -5,9 +5,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
-from regen.eval.bootstrap import Values, each_once
+from regen.eval.bootstrap import Sampled, Values, each_once
 
 
 def ratio(above: Values, below: Values) -> Values:
@@ -32,3 +34,11 @@ def mean_known(values: Values) -> Values:
     """(d, columns) -> (d,): the mean of what is not NaN; NaN where all is."""
     known = ~np.isnan(values)
     return ratio(np.where(known, values, 0.0).sum(axis=1), known.sum(axis=1).astype(np.float64))
+
+
+def mean_of(cells: Sequence[Sampled], draws: int) -> Sampled:
+    """The mean over cells, draw by draw, of what is defined. All must come from one Resamples, of `draws` draws."""
+    if not cells:
+        return Sampled.nothing(draws)
+    value = mean_known(np.array([[cell.value for cell in cells]]))[0]
+    return Sampled(float(value), mean_known(np.stack([cell.draws for cell in cells], axis=1)))

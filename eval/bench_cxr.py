@@ -11,8 +11,6 @@ that are installed. Both sides run in this process; the files are synthetic (reg
 from __future__ import annotations
 
 import multiprocessing
-import resource
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -121,8 +119,7 @@ def _one(job: tuple[Path, int]) -> FloatArray:
 
 def _peak(paths: list[Path], count: int, size: int, workers: int) -> tuple[float, float]:
     _read(paths, count, size, workers)
-    unit = 2**20 if sys.platform == "darwin" else 2**10
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / unit
+    return timing.peak_mib(), timing.peak_mib(children=True)
 
 
 def lines(result: dict[str, Any]) -> Iterator[str]:

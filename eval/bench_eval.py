@@ -8,8 +8,6 @@ patient; the values must agree to 1e-6. METEOR knows no synonyms on either side.
 from __future__ import annotations
 
 import multiprocessing
-import resource
-import sys
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
@@ -143,7 +141,7 @@ def _peak_memory(studies: Path, drafts: int) -> float:
 def _peak(studies: Path, drafts: int) -> float:
     references, made = drawn(studies, drafts)
     table(references, [made], references.reports[:100])
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
+    return timing.peak_mib()
 
 
 def lines(result: dict[str, Any]) -> Iterator[str]:

@@ -8,6 +8,7 @@ plain_differences(block.rows)               the first system minus each other on
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
 from regen.errors import DataError, did_you_mean
@@ -15,7 +16,21 @@ from regen.eval.bootstrap import Sampled
 
 Rows = Mapping[str, Mapping[str, Sampled]]
 """System -> column -> value and draws; the first system is compared with each other one."""
+Row = dict[str, Sampled]
 INTERVAL = "95 % percentile bootstrap by patient"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Group:
+    """n things of so many patients; system -> column -> value and draws."""
+
+    n: int
+    patients: int
+    rows: dict[str, Row]
+
+    def to_dict(self, **more: int) -> dict[str, Any]:
+        """Plain JSON; `more` stands before the systems."""
+        return {"n": self.n, "patients": self.patients} | more | {"systems": plain_rows(self.rows)}
 
 
 class Named(Protocol):

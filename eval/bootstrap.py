@@ -65,6 +65,11 @@ class Sampled:
         low, high = np.percentile(known, [2.5, 97.5])
         return float(low), float(high)
 
+    @classmethod
+    def nothing(cls, draws: int) -> Sampled:
+        """Undefined, on the sample and on every draw."""
+        return cls(float("nan"), np.full(draws, np.nan))
+
     def plain(self) -> dict[str, float | None]:
         """{"value", "low", "high"} for JSON, null where undefined."""
         values = zip(("value", "low", "high"), (self.value, *self.interval), strict=True)

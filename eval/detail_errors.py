@@ -18,11 +18,13 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from regen.data_prep.chest_labeler import Mention, mentions, sentence_spans
+from regen.data_prep.chest_labeler import SIDES, Mention, mentions
+from regen.data_prep.chest_phrases import LENGTHS, NUMBER
+from regen.data_prep.comparison import speaks_of_change
 from regen.data_prep.labeler import read
+from regen.data_prep.sentences import sentence_spans, split_sentences
 from regen.errors import DataError
 from regen.eval.bootstrap import Values
-from regen.generators.prompt import compares, split_sentences
 
 Rows = npt.NDArray[np.int64] | npt.NDArray[np.bool_]
 
@@ -39,27 +41,6 @@ GRADED: dict[str, tuple[str, ...]] = {
 }  # fmt: skip
 """ECG finding -> its statement codes, one a grade. LAD and AXL are two grades because the catalogue holds two statements."""
 
-_NO_COMPARISON = re.compile(
-    r"(?i)\b(?:no|without) (?:(?:relevant|available|previous|prior|earlier|old|comparison) ){0,3}(?:comparisons?|priors?|stud(?:y|ies)|ecgs?"
-    r"|tracings?|films?"
-    r"|radiographs?|examinations?)\b[^.]{0,60}|\bcomparison:? (?:none|not available|unavailable)|\b(?:prior|previous) (?:\w+ )?(?:sternotomy|cabg"
-    r"|surgery"
-    r"|resection|lobectomy|mastectomy|thoracotomy|infarct\w*|myocardial infarct\w*|fractures?)|\bnew york"
-)
-"""Words of comparison that compare nothing."""
-_CHANGE = re.compile(
-    r"(?i)\b(?:stable|interval(?:ly)? (?:\w+ )?(?:change|increase|decrease|improve|worsen|develop|resol|placement|removal|enlarge|progress|clear"
-    r"|new)\w*|in the interval"
-    r"|compar(?:ed|ison|ing)|(?:has|have) (?:\w+ly )?(?:increased|decreased|enlarged|cleared|developed|progressed|resolved|improved|worsened)"
-    r"|(?:increas|decreas)ed? (?:from|since|compared)|(?:increasing|decreasing|improving|improved|resolving|progressive|re-?demonstrated"
-    r"|recurrent)\b"
-    r"|(?:increased|decreased)(?! (?:\w+ )?(?:risk|markings?|densit|lucency|lung volumes?|volumes?|attenuation|voltage|amplitude|ap |cardiothoracic"
-    r"|radiolucency))"
-    r"|(?:larger|smaller|worse|better) (?:than|since|in)|(?:again|once again|still) (?:seen|noted|demonstrated|present|identified)"
-    r"|since (?:the )?\w+ (?:exam|study|film|radiograph)"
-    r"|prior (?:exam\w*|film|radiograph|x-?ray|ct|imaging|chest))"
-)
-
 TOLERANCE: dict[str, float] = {
     "heart_rate": 5.0, "pr": 20.0, "qrs": 10.0, "qt": 20.0, "qtc": 20.0, "interval": 20.0, "axis": 15.0, "size": 2.0, "voltage": 0.1,
 }  # fmt: skip
@@ -70,11 +51,11 @@ _KEY = re.compile(
     r"|(?P<axis>axis|achse|axel))(?![a-z])"
 )
 _FILLER = re.compile(r"(?i)(?:[- ]?(?:interval|intervall|duration|dauer|zeit|tid|width|is|of|was|at|about|approximately|ca\.?)){0,4} ?[:=]? ?")
-_NUMBER = re.compile(r"(?:(?<![\w-])[-−])?(?<![\w.,])\d+(?:[.,]\d+)?(?![\w]*/\d)")
+_NUMBER = re.compile(rf"(?:(?<![\w-])[-−])?(?<![\w.,]){NUMBER}(?![\w]*/\d)")
 _UNIT = re.compile(
-    r"(?i)(?: ?[x×] ?\d+(?:[.,]\d+)?){0,2}[ -]?(?:(?P<rate>bpm|beats (?:per|a) minute|/ ?min|pro minute)|(?P<ms>ms|msec|milliseconds?)|(?P<s>s"
+    rf"(?i)(?: ?[x×] ?{NUMBER}){{0,2}}[ -]?(?:(?P<rate>bpm|beats (?:per|a) minute|/ ?min|pro minute)|(?P<ms>ms|msec|milliseconds?)|(?P<s>s"
     r"|sec|seconds?)"
-    r"|(?P<mm>mm|millimet(?:er|re)s?)|(?P<cm>cm|centimet(?:er|re)s?)|(?P<degrees>degrees?|deg|°|grad)|(?P<mv>mv))(?!\w)"
+    rf"|(?P<mm>{LENGTHS['mm']})|(?P<cm>{LENGTHS['cm']})|(?P<degrees>degrees?|deg|°|grad)|(?P<mv>mv))(?!\w)"
 )
 _FIXED = {"rate": "heart_rate", "mm": "size", "cm": "size", "degrees": "axis", "mv": "voltage"}
 _DURATIONS = frozenset({"pr", "qrs", "qt", "qtc"})
@@ -93,10 +74,10 @@ class Quantity:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class DetailErrors:
-    """Of n pairs, (n,) each: errors of five kinds, and how much there was to get wrong.
+    """Of n pairs, (n,) each: errors of four kinds, and how much there was to get wrong.
 
     laterality: findings on the other side. severity: findings of another grade. comparison: sentences that compare with an earlier study
-    where none is known. number: numbers that are off; unsupported_number: numbers of which the reference gives none.
+    where none is known. number: numbers that are off from the nearest that the reference gives of the same quantity.
     sides, grades: findings for which both texts give one. sentences: of the draft. numbers: numbers with a quantity in the draft.
     """
 
@@ -104,7 +85,6 @@ class DetailErrors:
     severity: Values
     comparison: Values
     number: Values
-    unsupported_number: Values
     sides: Values
     grades: Values
     sentences: Values
@@ -156,15 +136,9 @@ def _counts(draft: str, reference: str, prior: bool, tolerance: Mapping[str, flo
     sentences = split_sentences(draft)
     allowed = prior or any(speaks_of_change(s) for s in split_sentences(reference))
     compared = 0 if allowed else sum(speaks_of_change(s) for s in sentences)
-    wrong, unsupported, numbers = _numbers(draft, reference, tolerance)
+    wrong, numbers = _numbers(draft, reference, tolerance)
     laterality = sum(not a & b for a, b in sides)
-    return laterality, sum(judged), compared, wrong, unsupported, len(sides), len(judged), len(sentences), numbers
-
-
-def speaks_of_change(sentence: str) -> bool:
-    """Whether a sentence compares with an earlier study, in ECG or chest X-ray words. That none is at hand compares nothing."""
-    sentence = _NO_COMPARISON.sub(" ", sentence)
-    return compares(sentence) or _CHANGE.search(sentence) is not None
+    return laterality, sum(judged), compared, wrong, len(sides), len(judged), len(sentences), numbers
 
 
 def _stated(text: str) -> dict[str, list[Mention]]:
@@ -183,7 +157,7 @@ def _codes(text: str) -> set[str]:
 
 def _sides(said: Sequence[Mention]) -> set[str]:
     """{'left'}, {'right'}, both, or nothing where no mention gives a side."""
-    return {side for m in said for side in (("left", "right") if m.side == "bilateral" else (m.side,)) if side}
+    return {side for mention in said for side in mention.sides}
 
 
 def _places(codes: set[str], pair: tuple[frozenset[str], frozenset[str]]) -> set[str]:
@@ -193,8 +167,8 @@ def _places(codes: set[str], pair: tuple[frozenset[str], frozenset[str]]) -> set
 def _other_grade(ours: Sequence[Mention], theirs: Sequence[Mention]) -> bool | None:
     """Whether no grade is shared: side by side where both texts grade one side, else over all; None where one text gives no grade."""
     by_side = [
-        ({m.severity for m in ours if m.severity and _on(m, side)}, {m.severity for m in theirs if m.severity and _on(m, side)})
-        for side in ("left", "right")
+        ({m.severity for m in ours if m.severity and side in m.sides}, {m.severity for m in theirs if m.severity and side in m.sides})
+        for side in sorted(SIDES)
     ]
     pairs = [(a, b) for a, b in by_side if a and b]
     if not pairs:
@@ -204,19 +178,14 @@ def _other_grade(ours: Sequence[Mention], theirs: Sequence[Mention]) -> bool | N
     return any(not a & b for a, b in pairs)
 
 
-def _on(mention: Mention, side: str) -> bool:
-    return mention.side in (side, "bilateral")
-
-
-def _numbers(draft: str, reference: str, tolerance: Mapping[str, float]) -> tuple[int, int, int]:
-    """Numbers of the draft that are off, that have no counterpart, and all."""
+def _numbers(draft: str, reference: str, tolerance: Mapping[str, float]) -> tuple[int, int]:
+    """Numbers of the draft that are off from a counterpart, and all."""
     ours, theirs = quantities(draft), quantities(reference)
-    wrong = unsupported = 0
+    wrong = 0
     for quantity in ours:
         near = [abs(quantity.value - other.value) for other in theirs if (other.name, other.of) == (quantity.name, quantity.of)]
-        unsupported += not near
         wrong += bool(near) and min(near) > tolerance[quantity.name]
-    return wrong, unsupported, len(ours)
+    return wrong, len(ours)
 
 
 def quantities(text: str) -> list[Quantity]:

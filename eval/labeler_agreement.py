@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from regen.data_prep.chest_labeler import ABSENT, PRESENT, UNCERTAIN, label_report
-from regen.data_prep.chexpert import OBSERVATIONS
+from regen.data_prep.chexpert import CELLS, OBSERVATIONS
 from regen.data_prep.tables import number_of, read_table
 from regen.errors import DataError, did_you_mean
 
@@ -27,7 +27,6 @@ ANSWERS: tuple[float | None, ...] = (None, ABSENT, UNCERTAIN, PRESENT)
 ALL = "All"
 """The last row's name: all pairs of report and observation together (micro)."""
 _TEXT_COLUMNS = ("Reports", "report", "text")
-_CELLS = {1.0: PRESENT, 0.0: ABSENT, -1.0: UNCERTAIN, 0.5: UNCERTAIN}
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,9 +137,9 @@ def _labels(row: Mapping[str, str], who: str) -> dict[str, float]:
         value = number_of(row[name], name, who)
         if value is None:
             continue
-        if value not in _CELLS:
+        if value not in CELLS:
             raise DataError(f"{who}: expected 1, 0, -1 or an empty cell for {name}, got {row[name]}")
-        labels[name] = _CELLS[value]
+        labels[name] = CELLS[value]
     return labels
 
 

@@ -22,7 +22,7 @@ from regen.eval.bootstrap import Resamples, Sampled, Values, bootstrap
 from regen.eval.predictions import References, read_sets
 from regen.eval.set_metrics import micro_f1
 from regen.eval.text_metrics import bleu, text_scores
-from regen.generators.guards import Basis
+from regen.generators.guards import GARBLED, Basis
 from regen.generators.prompt import states
 from regen.study import Draft
 
@@ -40,8 +40,6 @@ COLUMNS = {
 }
 TASK_SIZES = {"summary": "reports", "valid": "studies", "kept": "studies", "refused": "readable", "silent": "readable"}
 """What a column is a value of: by the first word of its name, the entry of the card's sizes."""
-GARBLED = "no report of the archive is worded like that"
-"""The reason that the guards give for it."""
 NO_ECG = "no_readable_ecg"
 """The flag of a draft that refuses begins so."""
 

@@ -8,7 +8,6 @@ An Outcome is what a system drafted under one condition; `plain` is that of the 
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -77,7 +76,7 @@ class Robustness:
         """The condition minus 'nothing', on the same draws. NaN where one has no such value."""
         if column not in COLUMNS:
             raise DataError(f"robust: unknown column {column!r}{did_you_mean(column, COLUMNS)}")
-        nothing = Sampled(math.nan, np.full(self.draws, np.nan))
+        nothing = Sampled.nothing(self.draws)
         return self.row(name).cells.get(column, nothing).minus(self.rows[0].cells.get(column, nothing))
 
     def to_dict(self) -> dict[str, Any]:

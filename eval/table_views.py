@@ -1,10 +1,18 @@
-"""A Table as people read it: Markdown for a model card, rich for a terminal, one line a comparison. Percent, interval behind the value."""
+"""Tables as people read them: Markdown for a file, rich for a terminal. Percent, interval behind the value.
+
+    markdown_table(["system", "n"], [["a | b", 3]], "All")      "### All\\n\\n| system | n |\\n|---|---|\\n| a \\| b | 3 |"
+    console.print(rich_table("All", ["system", "n"], [["a", 3]]))
+
+The rest shows the Table of regen.eval.report_table.
+"""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Sequence
 
 import rich.table
+from rich.text import Text
 
 from regen.eval.bootstrap import Sampled
 from regen.eval.report_table import COLUMNS, Block, Table
@@ -32,6 +40,33 @@ def percent(cell: Sampled | None, sign: bool = False, between: str = " ") -> str
     return f"{value}{between}[{low}, {high}]"
 
 
+def markdown_table(head: Sequence[object], rows: Iterable[Sequence[object]], title: str = "") -> str:
+    """Lines of cells, under a title of the third level where there is one."""
+    lines = [_line(head), "|" + "---|" * len(head), *map(_line, rows)]
+    return "\n".join([f"### {title}", "", *lines] if title else lines)
+
+
+def rich_table(
+    title: str, head: Sequence[str], rows: Iterable[Sequence[object]], left: int = 1, gap: int = 1, wrap: bool = True, title_left: bool = False
+) -> rich.table.Table:
+    """The same for a terminal, cells as they are (no markup).
+
+    left: columns on the left that hold words; the others hold values, which wrap=False never breaks. gap: blanks between columns.
+    """
+    out = rich.table.Table(
+        title=Text(title, "table.title"),
+        box=None,
+        padding=(0, gap, 0, 0),
+        header_style="bold underline",
+        title_justify="left" if title_left else "center",
+    )
+    for i, name in enumerate(head):
+        out.add_column(Text(name), justify="left" if i < left else "right", overflow="fold", no_wrap=i >= left and not wrap)
+    for row in rows:
+        out.add_row(*(Text(str(cell)) for cell in row))
+    return out
+
+
 def heading(block: Block) -> str:
     """'new in training: n = 120, 118 patients, 17 statements in macro averages'."""
     return f"{block.name}: n = {block.n}, {block.patients} patients, {block.statements} statements in macro averages"
@@ -47,11 +82,9 @@ def to_markdown(made: Table) -> str:
     """Every block as a table of all columns, then the paired differences in micro-F1, then how to read them."""
     parts = []
     for block in made.blocks:
-        lines = [f"### {heading(block)}", ""]
-        lines += ["| system | n | " + " | ".join(COLUMNS.values()) + " |", "|---|---|" + "---|" * len(COLUMNS)]
-        for name, row in block.rows.items():
-            lines.append(f"| {_cell(name)} | {block.n} | " + " | ".join(percent(row.get(column)) for column in COLUMNS) + " |")
-        lines += ["", *(f"- {_cell(line)}" for line in differences(made, block=block.name))]
+        rows = ([name, block.n, *(percent(row.get(column)) for column in COLUMNS)] for name, row in block.rows.items())
+        lines = [markdown_table(["system", "n", *COLUMNS.values()], rows, heading(block)), ""]
+        lines += [f"- {_cell(line)}" for line in differences(made, block=block.name)]
         parts.append("\n".join(lines).rstrip())
     return "\n\n".join([*parts, *remarks(made)]) + "\n"
 
@@ -84,6 +117,10 @@ def remarks(made: Table) -> list[str]:
     if made.uncoded:
         out.append(f"{made.uncoded} references were coded by nobody; their statements are those that the labeler reads in the report.")
     return out
+
+
+def _line(cells: Sequence[object]) -> str:
+    return f"| {' | '.join(_cell(str(cell)) for cell in cells)} |"
 
 
 def _cell(text: str) -> str:

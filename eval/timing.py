@@ -11,7 +11,9 @@ from __future__ import annotations
 
 import os
 import platform
+import resource
 import statistics
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -60,6 +62,12 @@ def ratio(above: Times, below: Times, clock: str = "wall") -> Figures:
 def shown(figures: Figures, digits: int = 2) -> str:
     """'17.21 [16.08, 18.00]'"""
     return f"{figures['median']:.{digits}f} [{figures['low']:.{digits}f}, {figures['high']:.{digits}f}]"
+
+
+def peak_mib(children: bool = False) -> float:
+    """The highest resident memory of this process so far, or of any child that has ended."""
+    most = resource.getrusage(resource.RUSAGE_CHILDREN if children else resource.RUSAGE_SELF).ru_maxrss
+    return most / (2**20 if sys.platform == "darwin" else 2**10)
 
 
 def machine() -> dict[str, Any]:

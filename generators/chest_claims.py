@@ -6,7 +6,7 @@
     read_report(text).findings                  the sentences before the impression
 
 Observations, their states, sides and grades are regen.data_prep.chest_labeler's. Added here is what a copied sentence can get wrong beside
-them: the zone of the lung, words such as 'displaced' or 'loculated', which device it is, numbers, where a tube ends, comparisons.
+them: the zone of the lung, words such as 'displaced' or 'loculated', which device it is, numbers, where a tube ends.
 """
 
 from __future__ import annotations
@@ -15,12 +15,14 @@ import re
 from dataclasses import dataclass
 from functools import lru_cache
 
-from regen.data_prep.chest_labeler import mentions, sentence_spans
+from regen.data_prep.chest_labeler import SIDES, mentions
+from regen.data_prep.chest_phrases import GRADES as SEVERITIES
+from regen.data_prep.chest_phrases import LENGTHS, NUMBER
 from regen.data_prep.chexpert import OBSERVATIONS, PATHOLOGIES, SUPPORT_DEVICES
 from regen.data_prep.sections import has_headings, parse_sections
+from regen.data_prep.sentences import sentence_spans
 
-SIDES = frozenset({"left", "right"})
-GRADES = frozenset({"mild", "moderate", "severe"})
+GRADES = frozenset(SEVERITIES)
 ACUTE = ("Lung Opacity", "Edema", "Consolidation", "Pneumonia", "Pneumothorax", "Pleural Effusion")
 """What 'no acute cardiopulmonary abnormality' denies."""
 
@@ -105,10 +107,8 @@ def claims(sentence: str) -> tuple[Claim, ...]:
         found[key] = Claim(*key[:1], max(before.state, claim.state), before.details | claim.details, claim.kind, claim.implied)
 
     for mention in mentions(sentence):
-        own = SIDES if mention.side == "bilateral" else {mention.side, mention.severity} - {None}
-        if mention.side == "bilateral" and mention.severity:
-            own = own | {mention.severity}
-        details = frozenset(str(d) for d in own) | (extra if mention.state > 0 else frozenset())
+        own = mention.sides | ({mention.severity} if mention.severity else frozenset())
+        details = own | (extra if mention.state > 0 else frozenset())
         kinds = [kind for kind, pattern in _DEVICES.items() if pattern.search(sentence)] if mention.observation == SUPPORT_DEVICES else []
         for kind in kinds or [""]:
             add(Claim(mention.observation, mention.state, details, kind))
@@ -124,13 +124,6 @@ def claims(sentence: str) -> tuple[Claim, ...]:
     return tuple(found.values())
 
 
-_CHANGE = re.compile(
-    r"(?i)\b(?:unchanged|stable|stably|interval(?:ly)?|compar(?:ed|ison|able)|prior|previous(?:ly)?|earlier|since|again|still|now|new(?:ly)?"
-    r"|no longer|remains?|persist\w*|(?:re-?)?demonstrated again|redemonstrated|resol(?:v\w+|ution)|improv\w+|worse(?:n\w*)?|progress\w+|enlarging"
-    r"|(?:in|de)creasing|(?:has|have|is|are|been|slightly|mildly) (?:\w+ly )?(?:in|de)creased"
-    r"|(?:in|de)creased (?:in (?:size|extent)|since|from|compared)"
-    r"|no (?:\w+ )?change|changed? (?:since|from)|larger|smaller|developed|recurrent)\b"
-)
 _ELSEWHERE = re.compile(
     r"(?i)_{2,}|\bx{3,}\b|\bdr\b|\b(?:discussed|telephone\w*|paged|notified|communicated|recommend\w*|advised|correlat\w+|follow-?up|year[- ]old)\b"
 )
@@ -138,11 +131,6 @@ _LATERAL = re.compile(r"(?i)\blateral (?:view|projection|film|radiograph|image)|
 _REFERS = re.compile(
     r"(?i)^(?:this|these|that|those|it|they|the (?:latter|former)|the (?:airspace |adjacent |above )?(?:opacit(?:y|ies)|findings?|abnormality)) "
 )
-
-
-def compares(sentence: str) -> bool:
-    """Whether it speaks of an earlier study."""
-    return _CHANGE.search(sentence) is not None
 
 
 def speaks_of_care(sentence: str) -> bool:
@@ -159,9 +147,8 @@ def refers_back(sentence: str) -> bool:
     return _REFERS.match(sentence) is not None
 
 
-_NUMBER = r"\d+(?:[.,]\d+)?"
 _SIZE = re.compile(
-    rf"(?i)(\b(?:an?|the) )?(?:\(?{_NUMBER}(?: ?(?:x|×|by) ?{_NUMBER}){{0,2}}[- ]?(?:mm|cm|millimet(?:er|re)s?|centimet(?:er|re)s?)\)?"
+    rf"(?i)(\b(?:an?|the) )?(?:\(?{NUMBER}(?: ?(?:x|×|by) ?{NUMBER}){{0,2}}[- ]?(?:{'|'.join(LENGTHS.values())})\)?"
     r"|\b\d+(?:st|nd|rd|th))(?: in (?:diameter|size))? (?!above|below|from|at|in|to|of|over|beneath|distal|proximal)(?=[a-z])"
 )
 _OPENS = re.compile(r",(?!\d)|\bwith\b| \(|\bmeasuring\b")

@@ -16,8 +16,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
+from regen.data_prep.chest_labeler import SIDES
 from regen.data_prep.chexpert import PARENTS, PATHOLOGIES, SUPPORT_DEVICES, ancestors
-from regen.generators.chest_claims import GRADES, SIDES, Claim, Told, claims, compares, needs_lateral, speaks_of_care
+from regen.data_prep.comparison import chest_compares as compares
+from regen.generators.chest_claims import GRADES, Claim, Told, claims, needs_lateral, speaks_of_care
 from regen.study import Evidence, Finding, Hit, Sentence
 
 MAJORITY = 0.5

@@ -12,8 +12,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
+from regen.data_prep.chest_labeler import SIDES
 from regen.data_prep.chexpert import NO_FINDING, PARENTS, SUPPORT_DEVICES
-from regen.generators.chest_claims import ACUTE, GRADES, SIDES, Claim, claims, refers_back, without_numbers
+from regen.generators.chest_claims import ACUTE, GRADES, Claim, claims, refers_back, without_numbers
 from regen.generators.chest_guards import MAJORITY, RANK, Basis
 from regen.study import Sentence
 

@@ -22,9 +22,11 @@ from functools import lru_cache
 import numpy as np
 
 from regen.data_prep.coding import sentence as catalogue_sentence
+from regen.data_prep.comparison import ecg_compares
+from regen.data_prep.sentences import split_sentences
 from regen.data_prep.statements import AXES, BY_CODE, CODES, EXCLUDES, GROUPS
 from regen.data_prep.wording import pairs
-from regen.generators.prompt import compares, split_clauses, split_sentences, states
+from regen.generators.prompt import split_clauses, states
 from regen.generators.rules import denies, supports
 from regen.study import Evidence, Finding, Hit, Sentence
 
@@ -32,6 +34,8 @@ _ORDER = {code: (GROUPS.index(s.group), i) for i, (code, s) in enumerate(BY_CODE
 _NEAR = 0.8
 """Share of its threshold from which a statement that retrieved cases make is kept as uncertain."""
 _NOTHING = "nothing retrieved or measured says so"
+GARBLED = "no report of the archive is worded like that"
+"""The reason of a sentence that holds parts of the prompt, or words as nobody puts them together."""
 _SHARE = 0.2
 """Share of the nearest cases, by cosine, that must state a finding to support it."""
 _DETAIL = re.compile(r", stage [IV]+(?:-[IV]+)?| \(\d+\)")
@@ -116,8 +120,8 @@ def guard(text: str, basis: Basis) -> tuple[list[Sentence], list[Sentence], list
 def _in_context(judged: Sentence, seen: set[str], basis: Basis) -> Sentence:
     """What speaks against a sentence whatever it states: a comparison without a prior, a second axis, a number or words from elsewhere."""
     if _garbled(judged.text, basis.wording):
-        return replace(judged, status="contradicted", evidence=(), reason="no report of the archive is worded like that")
-    if compares(judged.text) and not basis.priors:
+        return replace(judged, status="contradicted", evidence=(), reason=GARBLED)
+    if ecg_compares(judged.text) and not basis.priors:
         return replace(judged, status="contradicted", evidence=(), reason="compares with an earlier recording, and none was given")
     if judged.status == "contradicted":
         return judged
@@ -158,7 +162,7 @@ def judge(part: str, basis: Basis) -> Sentence:
     verdicts = [_judge_statement(part, code, status, basis) for code, status in states(part)]
     if not verdicts:
         same = tuple(Evidence(h.study_id, h.score) for h in basis.hits if part in h.report)[:_SHOWN]
-        if compares(part):
+        if ecg_compares(part):
             return Sentence(part, "uncertain")
         return Sentence(part, "uncertain" if same else "contradicted", evidence=same, reason=None if same else _NOTHING)
     rank = {"contradicted": 0, "uncertain": 1, "supported": 2}
@@ -208,7 +212,7 @@ def _complete(code: str, basis: Basis) -> Sentence | None:
     if basis.language != "en":
         parts = [s for h in basis.stating(code) if h.language in (basis.language, None) for s in basis.parts(h.report)]
         own = [s for s in parts if [c for c, _ in states(s)] == [code] and states(s)[0][1] != "absent"]
-        said = Counter(s for s in own if not compares(s) and not _NUMBER.search(s))
+        said = Counter(s for s in own if not ecg_compares(s) and not _NUMBER.search(s))
         if not said:
             return None
         text = said.most_common(1)[0][0]

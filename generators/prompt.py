@@ -13,23 +13,17 @@ where it stands decides what it does (ECG-Bench); a part that is missing leaves 
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 
 from regen.data_prep.coding import Coding, render
+from regen.data_prep.comparison import ecg_compares
 from regen.data_prep.labeler import fold, read
+from regen.data_prep.sentences import split_sentences
 from regen.data_prep.statements import BY_CODE
 
 _SHOWN = ("heart_rate", "pr", "qrs", "qtc", "axis")
 _NAMES = {"heart_rate": "rate"}
-_COMPARISON = re.compile(
-    r"(?i)\b(?:unchanged|no (?:significant |definite |relevant )?change|compared (?:to|with)|comparison|since (?:the )?(?:prior|previous|last)"
-    r"|as before|previous(?:ly)?|prior (?:ecg|tracing|study)|(?:has|have) (?:worsened|improved|resolved|progressed)|now (?:seen|present|shows?)"
-    r"|no longer|new(?:ly)?\b|worsen\w*|evolving|persist\w*|again (?:seen|noted)|since \d{4}|interval (?:change|development)|than before"
-    r"|neu(?:er?|es)? aufgetreten\w*|weiterhin|seit (?:der )?(?:letzten|vor)|unverändert|im vergleich|gegenüber (?:dem )?vor|vorbefund"
-    r"|vor-ekg|zum vor|jämfört med|oförändra\w*|sedan (?:förra|tidigare))"
-)
 
 
 def plan_text(codes: Iterable[str]) -> str:
@@ -56,12 +50,6 @@ def prompt_text(retrieved: Sequence[str], measured: str, plan: str, language: st
     return "\n".join(lines)
 
 
-def split_sentences(report: str) -> list[str]:
-    """A report's sentences. The stops of 'V.a.' and of '1. grades' are no ends: a number's stop ends a sentence only before a capital."""
-    parts = re.split(r"(?<=[.!?;])(?<!\b[a-zV]\.)(?:(?<!\d\.)\s+|\s+(?=[A-ZÄÖÜÅ]))", report.strip())
-    return [part.strip() for part in parts if part.strip(" .;")]
-
-
 def split_clauses(sentence: str) -> list[str]:
     """A sentence that states several things without a stop between them, as German and Swedish reports do, cut before each statement.
 
@@ -84,14 +72,9 @@ def split_clauses(sentence: str) -> list[str]:
     return [*parts, sentence[begin:].strip()]
 
 
-def compares(sentence: str) -> bool:
-    """Whether a sentence speaks of an earlier recording."""
-    return bool(_COMPARISON.search(sentence))
-
-
 def without_comparisons(report: str) -> str:
     """A retrieved report without its comparisons: they speak of another patient's past (RA-RRG drops them too)."""
-    return " ".join(s for s in split_sentences(report) if not compares(s))
+    return " ".join(s for s in split_sentences(report) if not ecg_compares(s))
 
 
 def states(sentence: str) -> list[tuple[str, str]]:

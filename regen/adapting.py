@@ -28,8 +28,9 @@ from regen.artifact import check_free, file_digest, new_artifact
 from regen.batch import read_images
 from regen.bundle import find_bundle, make_bundle
 from regen.data_prep.chexpert import OBSERVATIONS
+from regen.data_prep.image_folder import locate_image
 from regen.data_prep.killable import Lost
-from regen.data_prep.label_table import LabelTable, assign_splits, locate_image, read_label_table
+from regen.data_prep.label_table import LabelTable, assign_splits, read_label_table
 from regen.data_prep.prepare import Failure
 from regen.data_prep.prepared import SPLITS, Prepared
 from regen.encoders.adapter import STAGE, Adapter, Cases, fit_adapter

@@ -8,8 +8,6 @@ part does them; the peer runs them for one study at a time. Both must write the 
 from __future__ import annotations
 
 import multiprocessing
-import resource
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -218,8 +216,7 @@ def _peak(cases: list[Case], bundle: str, count: int) -> float:
     pipeline = Pipeline.from_pretrained(bundle, "cpu")
     for draft in pipeline.drafts(cases[i % len(cases)].study() for i in range(count)):
         line(draft)
-    unit = 2**20 if sys.platform == "darwin" else 2**10
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
+    return timing.peak_mib()
 
 
 def lines(result: dict[str, Any]) -> Iterator[str]:

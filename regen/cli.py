@@ -11,6 +11,7 @@ import typer
 
 from regen import __version__
 from regen.errors import RegenError
+from regen.options import Bundle, CxrBundle, Device, Force, Threads
 
 app = typer.Typer(
     no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False, rich_markup_mode=None,
@@ -18,10 +19,6 @@ app = typer.Typer(
     "Research software, not a medical device. Start with: regen demo",
 )  # fmt: skip
 
-Bundle = Annotated[str, typer.Option(help="a bundle's folder, a hub id, or 'starter'")]
-Device = Annotated[str, typer.Option(help="cpu, cuda, or auto for whichever is there")]
-Force = Annotated[bool, typer.Option("--force", help="replace an output that exists")]
-Threads = Annotated[int, typer.Option(help="CPU threads of torch; 0 leaves torch's own choice", min=0)]
 _state = {"debug": False}
 _STOPPED = 130
 """Exit code after Ctrl-C."""
@@ -102,7 +99,7 @@ def search(
 @app.command()
 def classify(
     files: Annotated[list[Path], typer.Argument(help="chest X-rays: DICOM, PNG, JPEG, or folders of them")],
-    bundle: Annotated[str, typer.Option(help="a bundle that reads chest X-rays: a folder or a hub id")],
+    bundle: CxrBundle,
     labels: Annotated[str, typer.Option(help="chexpert, or names separated by commas")] = "chexpert",
     best_prompt: Annotated[bool, typer.Option("--best-prompt", help="zero-shot by the nearest wording instead of the mean of all")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,

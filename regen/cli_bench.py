@@ -8,6 +8,8 @@ from typing import Annotated, Any
 
 import typer
 
+from regen.options import Bundle, Force, Threads
+
 bench_app = typer.Typer(no_args_is_help=True, help="Measure speed against stock parts, side by side in one run.")
 
 
@@ -22,9 +24,9 @@ def bench_ecg(
     records: Annotated[int, typer.Option(help="how many are read", min=1)] = 256,
     repeats: Annotated[int, typer.Option(help="rounds; product and peer take turns in each", min=1)] = 7,
     encoder: Annotated[Path | None, typer.Option(help="an encoder folder; by default the starter's shape with random weights")] = None,
-    threads: Annotated[int, typer.Option(help="CPU threads of torch; 0 leaves torch's own choice", min=0)] = 0,
+    threads: Threads = 0,
     out: Annotated[Path | None, typer.Option(help="also write every figure as JSON")] = None,
-    force: Annotated[bool, typer.Option("--force", help="replace an output that exists")] = False,
+    force: Force = False,
 ) -> None:
     """Reading, cleaning, encoding against wfdb, scipy and plain matrix products. Example: regen bench ecg --root ptb-xl --records 256"""
     from regen.eval import bench_ecg as ecg
@@ -39,13 +41,13 @@ def bench_draft(
     root: Annotated[Path | None, typer.Option(help="a folder of WFDB records: 12 leads, 10 s, 500 Hz (PTB-XL)")] = None,
     studies: Annotated[Path | None, typer.Option(help="instead: a prepared folder whose WFDB records are still in their place")] = None,
     split: Annotated[str, typer.Option(help="with --studies: train, val or test")] = "test",
-    bundle: Annotated[str, typer.Option(help="a bundle's folder, a hub id, or 'starter'")] = "starter",
+    bundle: Bundle = "starter",
     records: Annotated[int, typer.Option(help="how many are drafted", min=1)] = 300,
     repeats: Annotated[int, typer.Option(help="rounds; product and peer take turns in each", min=1)] = 3,
     memory: Annotated[bool, typer.Option("--memory/--no-memory", help="also measure peak memory at 100 and 300 studies")] = True,
-    threads: Annotated[int, typer.Option(help="CPU threads of torch; 0 leaves torch's own choice", min=0)] = 0,
+    threads: Threads = 0,
     out: Annotated[Path | None, typer.Option(help="also write every figure as JSON")] = None,
-    force: Annotated[bool, typer.Option("--force", help="replace an output that exists")] = False,
+    force: Force = False,
 ) -> None:
     """Drafting against the same bundle with stock parts, study by study. Example: regen bench draft --root ptb-xl --bundle bundle"""
     from regen import benchmarks
@@ -62,7 +64,7 @@ def bench_eval(
     draws: Annotated[int, typer.Option(help="of the bootstrap, on both sides", min=2)] = 100,
     repeats: Annotated[int, typer.Option(help="rounds; product and peer take turns in each", min=1)] = 1,
     out: Annotated[Path | None, typer.Option(help="also write every figure as JSON")] = None,
-    force: Annotated[bool, typer.Option("--force", help="replace an output that exists")] = False,
+    force: Force = False,
 ) -> None:
     """Scoring against loops over sacrebleu, rouge-score, nltk and scikit-learn. Example: regen bench eval --studies data"""
     from regen.eval import bench_eval as scoring
@@ -78,9 +80,9 @@ def bench_cxr(
     workers: Annotated[int, typer.Option(help="processes that read files", min=1)] = 2,
     syntax: Annotated[list[str] | None, typer.Option(help="a transfer syntax by name; may be given several times [default: all]")] = None,
     encoder: Annotated[str, typer.Option(help="timm:NAME, with random weights on both sides")] = "timm:vit_small_patch16_224",
-    threads: Annotated[int, typer.Option(help="CPU threads of torch; 0 leaves torch's own choice", min=0)] = 0,
+    threads: Threads = 0,
     out: Annotated[Path | None, typer.Option(help="also write every figure as JSON")] = None,
-    force: Annotated[bool, typer.Option("--force", help="replace an output that exists")] = False,
+    force: Force = False,
 ) -> None:
     """DICOM decoding against pydicom and Pillow on synthetic files; encoding against timm; search. Example: regen bench cxr --repeats 5"""
     from regen.eval import bench_cxr as cxr

@@ -7,15 +7,15 @@ from typing import Annotated
 
 import typer
 
-Studies = Annotated[Path, typer.Option(help="a prepared folder")]
+from regen.options import Bundle, CxrBundle, Data, Device, Force
+
 Split = Annotated[str, typer.Option(help="val or test")]
-Bundle = Annotated[str, typer.Option(help="a bundle's folder, a hub id, or 'starter'")]
 Out = Annotated[Path | None, typer.Option(help="also write the result: .json or .md")]
-Device = Annotated[str, typer.Option(help="cpu, cuda, or auto")]
 Language = Annotated[str | None, typer.Option(help="of the drafts; by default what each study declares")]
 Seed = Annotated[int, typer.Option(help="of the bootstrap and of everything drawn", min=0)]
+Columns = Annotated[str, typer.Option(help="what the files call study_id and report: study_id=dicom,report=text")]
+Limit = Annotated[int | None, typer.Option(help="studies drawn by the seed; by default all", min=2)]
 Modality = Annotated[str | None, typer.Option(help="ecg or cxr, where bundle and studies have both; by default cxr there")]
-Force = Annotated[bool, typer.Option("--force", help="replace an output that exists")]
 
 eval_app = typer.Typer(no_args_is_help=True, help="Score drafts, with floors beside them.")
 
@@ -27,9 +27,9 @@ def _eval() -> None:
 
 @eval_app.command("report")
 def report(
-    studies: Studies,
+    studies: Data,
     predictions: Annotated[list[Path] | None, typer.Argument(help="drafts to score, JSON lines or CSV; without any, the bundle drafts")] = None,
-    columns: Annotated[str, typer.Option(help="what the files call study_id and report: study_id=dicom,report=text")] = "",
+    columns: Columns = "",
     bundle: Annotated[str | None, typer.Option(help="a bundle's folder, a hub id, or 'starter', scored first; the floors' encoder too")] = None,
     modality: Modality = None,
     split: Split = "test",
@@ -59,11 +59,11 @@ def report(
 @eval_app.command("text")
 def text(
     predictions: Annotated[list[Path], typer.Argument(help="drafts to score, JSON lines or CSV")],
-    studies: Studies,
+    studies: Data,
     metric: Annotated[
         list[str] | None, typer.Option(help="bertscore=FOLDER[,layer=17]; chexbert, ratescore=FOLDER; radgraph=JSON; green=CSV")
     ] = None,
-    columns: Annotated[str, typer.Option(help="what the files call study_id and report: study_id=dicom,report=text")] = "",
+    columns: Columns = "",
     split: Split = "test",
     out: Out = None,
     device: Device = "cpu",
@@ -79,7 +79,7 @@ def text(
 
 @eval_app.command("findings")
 def findings(
-    studies: Studies,
+    studies: Data,
     predictions: Annotated[Path | None, typer.Argument(help="drafts with findings, JSON lines; without them the bundle drafts")] = None,
     bundle: Bundle = "starter",
     split: Split = "test",
@@ -97,7 +97,7 @@ def findings(
 
 @eval_app.command("retrieval")
 def retrieval(
-    studies: Studies,
+    studies: Data,
     bundle: Bundle = "starter",
     modality: Modality = None,
     split: Split = "test",
@@ -117,8 +117,8 @@ def retrieval(
 
 @eval_app.command("probe")
 def probe(
-    studies: Studies,
-    bundle: Annotated[str, typer.Option(help="a bundle that reads chest X-rays: a folder or a hub id")],
+    studies: Data,
+    bundle: CxrBundle,
     labels: Annotated[Path | None, typer.Option(help="CSV: study_id, then a column a label; by default the folder's observations")] = None,
     folds: Annotated[int, typer.Option(help="by patient, over all splits; 0 learns on train and scores --split", min=0)] = 5,
     split: Split = "test",
@@ -135,8 +135,8 @@ def probe(
 
 @eval_app.command("maps")
 def maps(
-    studies: Studies,
-    bundle: Annotated[str, typer.Option(help="a bundle that reads chest X-rays: a folder or a hub id")],
+    studies: Data,
+    bundle: CxrBundle,
     split: Split = "test",
     limit: Annotated[int | None, typer.Option(help="studies drawn by the seed; by default all", min=1)] = None,
     out: Out = None,
@@ -152,7 +152,7 @@ def maps(
 
 @eval_app.command("fewshot")
 def fewshot(
-    studies: Studies,
+    studies: Data,
     bundle: Bundle = "starter",
     split: Split = "test",
     out: Out = None,
@@ -191,10 +191,10 @@ def qa(
 
 @eval_app.command("llm")
 def llm(
-    studies: Studies,
+    studies: Data,
     bundle: Bundle = "starter",
     split: Split = "test",
-    limit: Annotated[int | None, typer.Option(help="studies drawn by the seed; by default all", min=2)] = None,
+    limit: Limit = None,
     out: Out = None,
     device: Device = "auto",
     seed: Seed = 0,
@@ -234,7 +234,7 @@ def labeler(
 def compare(
     a: Annotated[Path, typer.Argument(help="predictions, JSON lines")],
     b: Annotated[Path, typer.Argument(help="predictions to compare with")],
-    studies: Studies,
+    studies: Data,
     split: Split = "test",
     out: Out = None,
     seed: Seed = 0,
@@ -248,11 +248,11 @@ def compare(
 
 @eval_app.command("robust")
 def robust(
-    studies: Studies,
+    studies: Data,
     bundle: Bundle = "starter",
     split: Split = "test",
     language: Language = None,
-    limit: Annotated[int | None, typer.Option(help="studies drawn by the seed; by default all", min=2)] = None,
+    limit: Limit = None,
     out: Out = None,
     device: Device = "auto",
     seed: Seed = 0,
@@ -266,7 +266,7 @@ def robust(
 
 @eval_app.command("leak")
 def leak(
-    studies: Studies,
+    studies: Data,
     bundle: Bundle = "starter",
     split: Split = "test",
     out: Annotated[Path | None, typer.Option(help="also write the list as JSON")] = None,

@@ -7,14 +7,11 @@ from typing import Annotated, Any
 
 import typer
 
+from regen.options import CxrBundle, Data, Device, Folder, Force, Threads
+
 train_app = typer.Typer(no_args_is_help=True, help="Train the encoder, the writer, or all that a bundle needs.")
 index_app = typer.Typer(no_args_is_help=True, help="Build the index of reported cases.")
 
-Out = Annotated[Path, typer.Option(help="folder to write; it appears whole or not at all")]
-Data = Annotated[Path, typer.Option(help="a prepared folder")]
-Force = Annotated[bool, typer.Option("--force", help="replace an output that exists")]
-Device = Annotated[str, typer.Option(help="cpu, cuda, or auto")]
-Threads = Annotated[int, typer.Option(help="CPU threads of torch; 0 leaves torch's own choice", min=0)]
 Sets = Annotated[list[str] | None, typer.Option("--set", help="change a recipe's value: --set epochs=3")]
 
 
@@ -22,7 +19,7 @@ Sets = Annotated[list[str] | None, typer.Option("--set", help="change a recipe's
 def encoder(
     recipe: Annotated[Path, typer.Argument(help="YAML, for instance configs/ecg.yaml, cxr.yaml or trimodal.yaml")],
     data: Data,
-    out: Out,
+    out: Folder,
     device: Device = "auto",
     threads: Threads = 0,
     sets: Sets = None,
@@ -46,7 +43,7 @@ def writer(
     data: Data,
     encoder: Annotated[Path, typer.Option(help="an encoder folder")],
     index: Annotated[Path, typer.Option(help="an index folder, built with that encoder")],
-    out: Out,
+    out: Folder,
     device: Device = "auto",
     threads: Threads = 0,
     sets: Sets = None,
@@ -64,7 +61,7 @@ def writer(
 def train_all(
     recipe: Annotated[Path, typer.Argument(help="YAML, for instance configs/starter.yaml")],
     data: Data,
-    out: Out,
+    out: Folder,
     device: Device = "auto",
     threads: Threads = 0,
     sets: Sets = None,
@@ -80,7 +77,7 @@ def train_all(
 def build(
     encoder: Annotated[Path, typer.Option(help="an encoder folder")],
     data: Data,
-    out: Out,
+    out: Folder,
     split: Annotated[str, typer.Option(help="which split is searched later; others leak into tests")] = "train",
     thumbnails: Annotated[bool, typer.Option(help="keep a small copy of every image, to be shown beside a query")] = True,
     device: Device = "auto",
@@ -93,8 +90,8 @@ def build(
 
 
 def adapt(
-    bundle: Annotated[str, typer.Option(help="a bundle that reads chest X-rays: a folder or a hub id")],
-    out: Out,
+    bundle: CxrBundle,
+    out: Folder,
     labels: Annotated[
         Path | None, typer.Option(help="CSV: study_id or image, then a column a label: 1, 0, blank; optional subject_id, split")
     ] = None,
@@ -129,7 +126,7 @@ def adapt(
 def bundle(
     encoder: Annotated[Path, typer.Option(help="an encoder folder")],
     index: Annotated[Path, typer.Option(help="an index folder")],
-    out: Out,
+    out: Folder,
     generator: Annotated[Path | None, typer.Option(help="a writer's folder; without it the bundle drafts no ECG reports")] = None,
     adapter: Annotated[Path | None, typer.Option(help="what regen adapt wrote: findings of chest X-rays and their operating points")] = None,
     card: Annotated[Path | None, typer.Option(help="a model card in Markdown")] = None,

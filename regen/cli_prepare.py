@@ -8,11 +8,11 @@ from typing import Annotated, Any
 
 import typer
 
+from regen.options import Folder, Force
+
 prepare_app = typer.Typer(no_args_is_help=True, help="Read an archive into the folder that every other step reads.")
 
 Root = Annotated[Path, typer.Argument(help="the unpacked download")]
-Out = Annotated[Path, typer.Option(help="folder to write; it appears whole or not at all")]
-Force = Annotated[bool, typer.Option("--force", help="replace an output that exists")]
 Rate = Annotated[int, typer.Option(help="samples a second of stored ECGs: 100 or 500")]
 Pixels = Annotated[int, typer.Option(help="side of stored images", min=16, max=2048)]
 Workers = Annotated[int, typer.Option(help="processes that read files", min=1)]
@@ -22,7 +22,7 @@ PtbXl = Annotated[Path, typer.Option("--ptb-xl", help="the unpacked PTB-XL that 
 @prepare_app.command("ptb-xl")
 def prepare_ptb_xl(
     root: Annotated[Path, typer.Argument(help="the unpacked download, with ptbxl_database.csv")],
-    out: Out,
+    out: Folder,
     rate: Rate = 100,
     report: Annotated[
         str, typer.Option(help="english: rendered from the coded statements; original: as written, German, English or Swedish")
@@ -40,7 +40,7 @@ def prepare_ptb_xl(
 @prepare_app.command("mimic-iv-ecg")
 def prepare_mimic(
     root: Annotated[Path, typer.Argument(help="the download, with record_list.csv and machine_measurements.csv")],
-    out: Out,
+    out: Folder,
     rate: Rate = 100,
     workers: Workers = 2,
     force: Force = False,
@@ -57,7 +57,7 @@ def prepare_wfdb(
     reports: Annotated[
         Path, typer.Option(help="CSV with the columns record, report; optional: study_id, subject_id, time, split, language, age, sex, statements")
     ],
-    out: Out,
+    out: Folder,
     rate: Rate = 100,
     workers: Workers = 2,
     force: Force = False,
@@ -71,7 +71,7 @@ def prepare_wfdb(
 @prepare_app.command("mimic-cxr")
 def prepare_mimic_cxr(
     root: Annotated[Path, typer.Argument(help="MIMIC-CXR-JPG, or MIMIC-CXR with the JPG release's tables beside its files/")],
-    out: Out,
+    out: Folder,
     reports: Annotated[Path | None, typer.Option(help="where the report texts are, if not below ROOT: mimic-cxr-reports.zip, unpacked")] = None,
     labels: Annotated[str, typer.Option(help="chexpert, negbio, or none")] = "chexpert",
     pixels: Pixels = 224,
@@ -85,7 +85,7 @@ def prepare_mimic_cxr(
 
 
 @prepare_app.command("iu-xray")
-def prepare_iu(root: Root, out: Out, pixels: Pixels = 224, workers: Workers = 2, force: Force = False) -> None:
+def prepare_iu(root: Root, out: Folder, pixels: Pixels = 224, workers: Workers = 2, force: Force = False) -> None:
     """Indiana University's chest X-rays, as Open-i or Kaggle lays them out. Example: regen prepare iu-xray iu --out data"""
     from regen.data_prep.iu_xray import entries
 
@@ -93,7 +93,7 @@ def prepare_iu(root: Root, out: Out, pixels: Pixels = 224, workers: Workers = 2,
 
 
 @prepare_app.command("nih-cxr")
-def prepare_nih(root: Root, out: Out, pixels: Pixels = 224, workers: Workers = 2, force: Force = False) -> None:
+def prepare_nih(root: Root, out: Folder, pixels: Pixels = 224, workers: Workers = 2, force: Force = False) -> None:
     """NIH ChestX-ray14: labels, no reports. Example: regen prepare nih-cxr nih --out data"""
     from regen.data_prep.nih_cxr import entries
 
@@ -109,7 +109,7 @@ def prepare_images(
             help="CSV with the columns image, report; optional: study_id, subject_id, time, split, language, age, sex, view, any CheXpert observation"
         ),
     ],
-    out: Out,
+    out: Folder,
     pixels: Pixels = 224,
     workers: Workers = 2,
     force: Force = False,
@@ -122,7 +122,7 @@ def prepare_images(
 
 @prepare_app.command("synthetic")
 def prepare_synthetic(
-    out: Out,
+    out: Folder,
     n: Annotated[int, typer.Option("--n", help="visits", min=1)] = 300,
     seed: Annotated[int, typer.Option(help="the same seed gives the same cohort")] = 0,
     modalities: Annotated[str, typer.Option(help="what every visit has: ecg, cxr or both; ed: an emergency stay too, its tables in OUT/ed")] = "ecg",
@@ -146,7 +146,7 @@ def prepare_synthetic(
 def prepare_ecg_qa(
     root: Annotated[Path, typer.Argument(help="ECG-QA's ptbxl folder, or its open part")],
     ptb_xl: PtbXl,
-    out: Out,
+    out: Folder,
     variant: Annotated[str, typer.Option(help="paraphrased or template")] = "paraphrased",
     splits: Annotated[str, typer.Option(help="auto; given: ECG-QA's own; folds: PTB-XL's, 1-7 train, 8 valid, 9-10 test")] = "auto",
     force: Force = False,
@@ -160,7 +160,7 @@ def prepare_ecg_qa(
 @prepare_app.command("ecg-qa-build")
 def prepare_ecg_qa_build(
     ptb_xl: PtbXl,
-    out: Out,
+    out: Folder,
     seed: Annotated[int, typer.Option(help="the same seed gives the same questions", min=0)] = 0,
     most: Annotated[int, typer.Option(help="questions of one kind and answer", min=1)] = 10,
     measure: Annotated[bool, typer.Option("--measure", help="also ask for measurements; the truth is this program's ruler, not ECG-QA's")] = False,

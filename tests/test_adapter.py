@@ -241,7 +241,7 @@ def test_it_learns_what_is_there_says_what_is_not_and_repeats_itself() -> None:
     for c in range(2):
         known = ~np.isnan(test.labels[:, c])
         assert auc(p[known, c], test.labels[known, c] == 1)[0] > 0.9
-        assert made[0].positive(test.features)[known, c][test.labels[known, c] == 1].mean() > 0.8
+        assert (p[known, c] >= made[0].thresholds[c])[test.labels[known, c] == 1].mean() > 0.8
         assert abs(p[known, c].mean() - test.labels[known, c].mean()) < 0.1
     np.testing.assert_allclose(made[0].probabilities(test.features[:1]), p[:1], atol=1e-12)
     assert made[0].probabilities(test.features[:0]).shape == (0, 2)

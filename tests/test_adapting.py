@@ -15,8 +15,8 @@ from PIL import Image
 from regen.adapting import adapt
 from regen.artifact import load_manifest, new_artifact
 from regen.data_prep.chexpert import OBSERVATIONS
-from regen.data_prep.image_folder import entries
-from regen.data_prep.label_table import assign_splits, locate_image, read_label_table
+from regen.data_prep.image_folder import entries, locate_image
+from regen.data_prep.label_table import assign_splits, read_label_table
 from regen.data_prep.prepare import write
 from regen.data_prep.prepared import SCHEMA, Prepared
 from regen.encoders.adapter import Adapter

@@ -10,10 +10,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from regen.data_prep.chexpert import OBSERVATIONS
 from regen.encoders import heatmap
 from regen.encoders.cxr import CxrEncoder
-from regen.encoders.heatmap import Method, ecg_map, gradient_grid, observation_maps, occlusion_check, occlusion_grid, sentence_maps, top_tenth
+from regen.encoders.heatmap import Method, ecg_map, gradient_grid, occlusion_check, occlusion_grid, sentence_maps, top_tenth
 from regen.encoders.image_sources import plan_trunk
 from regen.encoders.image_trunks import build_trunk
 from regen.encoders.space import Space
@@ -56,8 +55,6 @@ def space_of(scale: float = 1.0) -> Space:
         tower.project.weight.zero_()
         tower.project.weight[0, 0] = tower.project.weight[1, 1] = scale
         tower.project.bias.copy_(torch.tensor([0.0, 0.0, 0.5]))
-        tower.observations.weight.zero_()
-        tower.observations.weight[OBSERVATIONS.index("Edema"), 1] = scale
     return Space(Words(), "f", None, tower.eval(), SIDE)  # type: ignore[arg-type]
 
 
@@ -86,13 +83,6 @@ def test_the_top_tenth_lies_where_the_score_comes_from(method: Method) -> None:
     for heat, here, there in zip(maps, SQUARES, reversed(SQUARES), strict=True):
         assert inside(heat, here) > 0.85
         assert inside(heat, there) == 0
-
-
-@pytest.mark.parametrize("method", WAYS)
-def test_an_observation_s_map_is_its_own(method: Method) -> None:
-    edema, none = observation_maps(space_of(), image_of(), ["Edema", "Fracture"], method)
-    assert inside(edema, "lower") > 0.85
-    assert not none.any()
 
 
 def test_the_two_methods_agree() -> None:
@@ -211,8 +201,6 @@ def test_top_tenth_takes_the_highest_and_nothing_that_is_zero() -> None:
 
 def test_what_does_not_fit_is_refused() -> None:
     space, image = space_of(), image_of()
-    with pytest.raises(ConfigError, match="did you mean 'Edema'"):
-        observation_maps(space, image, ["Edma"])
     with pytest.raises(ConfigError, match="did you mean 'gradient'"):
         sentence_maps(space, image, ["upper"], "gradients")  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match="reads text"):

@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import save_file
 
 from regen.encoders.image_sources import load_weights, plan_trunk
-from regen.encoders.image_trunks import TrunkPlan, build_trunk
+from regen.encoders.image_trunks import Trunk, TrunkPlan, build_trunk
 from regen.errors import ConfigError
 
 SMALL = {"width": 64, "depth": 1, "heads": 2, "drop_path": 0.0}
@@ -67,6 +67,14 @@ def save_hf(folder: Path, kind: str) -> torch.nn.Module:
     return getattr(model, "vision_model", model).eval()
 
 
+def loaded(name: str, size: int) -> tuple[TrunkPlan, Trunk]:
+    """Built from a folder, with its weights."""
+    plan = plan_trunk(name, size, True)
+    trunk = build_trunk(plan).eval()
+    load_weights(trunk)
+    return plan, trunk
+
+
 @pytest.mark.parametrize("name", ["small", "timm:vit_tiny_patch16_224", "timm:resnet10t", "timm:convnext_atto", "open_clip:ViT-S-32-alt"])
 def test_a_name_gives_tokens_of_any_image_size(name: str) -> None:
     options = SMALL if name == "small" else {}
@@ -93,9 +101,7 @@ def test_the_plan_alone_rebuilds_the_trunk(tmp_path: Path) -> None:
 
 def test_timm_from_a_folder(tmp_path: Path) -> None:
     model = save_timm(tmp_path / "m").eval()
-    plan = plan_trunk(f"timm:{tmp_path / 'm'}", 64, True)
-    trunk = build_trunk(plan).eval()
-    load_weights(trunk)
+    plan, trunk = loaded(f"timm:{tmp_path / 'm'}", 64)
     assert (plan.size, plan.mean) == (32, (0.1, 0.1, 0.1))
     x = (images(32)[:, None].repeat(1, 3, 1, 1) - 0.1) / 0.2
     with torch.no_grad():
@@ -105,9 +111,7 @@ def test_timm_from_a_folder(tmp_path: Path) -> None:
 @pytest.mark.parametrize("timm_model", [False, True])
 def test_open_clip_from_a_folder_without_its_text_tower(tmp_path: Path, timm_model: bool) -> None:
     visual = save_open_clip(tmp_path / "m", timm_model).eval()
-    plan = plan_trunk(f"open_clip:{tmp_path / 'm'}", 64, True)
-    trunk = build_trunk(plan).eval()
-    load_weights(trunk)
+    _, trunk = loaded(f"open_clip:{tmp_path / 'm'}", 64)
     x = (images(32)[:, None].repeat(1, 3, 1, 1) - 0.3) / 0.4
     with torch.no_grad():
         tokens = trunk(images(32))
@@ -122,9 +126,7 @@ def test_open_clip_from_a_folder_without_its_text_tower(tmp_path: Path, timm_mod
 @pytest.mark.parametrize("kind", ["vit", "dinov2", "clip", "resnet"])
 def test_hugging_face_from_a_folder(tmp_path: Path, kind: str) -> None:
     model = save_hf(tmp_path / "m", kind).eval()
-    plan = plan_trunk(f"hf:{tmp_path / 'm'}", 32, True)
-    trunk = build_trunk(plan).eval()
-    load_weights(trunk)
+    plan, trunk = loaded(f"hf:{tmp_path / 'm'}", 32)
     x = (images(32)[:, None].repeat(1, 3, 1, 1) - 0.5) / 0.25
     size = plan.size
     if size != 32:

@@ -8,10 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from regen.data_prep.comparison import ecg_compares
 from regen.data_prep.prepared import Prepared
+from regen.data_prep.sentences import split_sentences
 from regen.data_prep.statements import CODES
 from regen.generators.examples import Told, noisy, ordered, text_examples, told_from
-from regen.generators.prompt import compares, measured_text, plan_text, prompt_text, split_clauses, split_sentences, states, without_comparisons
+from regen.generators.prompt import measured_text, plan_text, prompt_text, split_clauses, states, without_comparisons
 from regen.generators.rules import RULES, denies, supports
 
 
@@ -51,19 +53,19 @@ def test_sentences(report: str, expected: list[str]) -> None:
     ],
 )  # fmt: skip
 def test_comparisons_are_known(sentence: str) -> None:
-    assert compares(sentence)
+    assert ecg_compares(sentence)
     assert without_comparisons(f"Sinus rhythm. {sentence} Normal axis.") == "Sinus rhythm. Normal axis."
 
 
 @pytest.mark.parametrize("sentence", ["Sinus rhythm.", "ST changes in lateral leads.", "Anterior infarction, stage III.", "Prolonged QT interval."])
 def test_plain_findings_are_no_comparisons(sentence: str) -> None:
-    assert not compares(sentence)
+    assert not ecg_compares(sentence)
 
 
 def test_no_rendered_report_compares(tiny_data: Prepared) -> None:
     reports = [r for r in tiny_data.studies["report"].to_list() if r]
     assert len(reports) > 100
-    assert not [r for r in reports if compares(r)]
+    assert not [r for r in reports if ecg_compares(r)]
 
 
 def test_what_a_sentence_states() -> None:

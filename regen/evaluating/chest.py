@@ -19,7 +19,6 @@ from typing import Any
 
 import numpy as np
 import polars as pl
-import rich.table
 
 from regen.artifact import check_free_file
 from regen.batch import prepared_studies
@@ -28,15 +27,15 @@ from regen.data_prep.chexpert import NO_FINDING, OBSERVATIONS
 from regen.data_prep.prepared import Prepared
 from regen.data_prep.statements import CODES
 from regen.errors import ConfigError, DataError
-from regen.eval.blocks import INTERVAL, plain_differences, plain_rows
-from regen.eval.bootstrap import DRAWS, Resamples, Sampled, Values, bootstrap
+from regen.eval.blocks import INTERVAL, Group, plain_differences
+from regen.eval.bootstrap import DRAWS, Resamples, Values, bootstrap
 from regen.eval.imported import read_predictions
 from regen.eval.nearest import Score, by_cosine, same_owner
 from regen.eval.predictions import References, supported
 from regen.eval.report_table import Texts, text_cells
 from regen.eval.set_metrics import Sets, macro_f1, micro_f1, study_f1
 from regen.eval.strata import by_person_or_place, strata
-from regen.eval.table_views import percent
+from regen.eval.table_views import markdown_table, percent, rich_table
 from regen.evaluating.ends import check_split, write_result
 from regen.evaluating.space import raw_pixels
 from regen.index.build import encode_views
@@ -62,27 +61,15 @@ class Drafted:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class ChestBlock:
-    """One group of studies: n of so many patients; system -> column -> value and draws."""
-
-    n: int
-    patients: int
-    rows: dict[str, dict[str, Sampled]]
-
-
-@dataclass(frozen=True, slots=True, eq=False)
 class ChestTable:
-    blocks: dict[str, ChestBlock]
+    blocks: dict[str, Group]
     missing: dict[str, int]
     seed: int
     draws: int
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON: shares in [0, 1], null where undefined; `differences` are the first system minus each other one."""
-        blocks = [
-            {"name": name, "n": b.n, "patients": b.patients, "systems": plain_rows(b.rows), "differences": plain_differences(b.rows)}
-            for name, b in self.blocks.items()
-        ]
+        blocks = [{"name": name} | block.to_dict() | {"differences": plain_differences(block.rows)} for name, block in self.blocks.items()]
         return {"seed": self.seed, "draws": self.draws, "interval": INTERVAL, "columns": COLUMNS, "missing_drafts": self.missing, "blocks": blocks}
 
 
@@ -144,7 +131,7 @@ def chest_table(
             sentences = None if system.sentences is None else system.sentences[chosen]
             cells |= text_cells([system.reports[i] for i in chosen], texts.take(chosen), sentences)  # type: ignore[arg-type]
             made[system.name] = {column: bootstrap(statistic, resamples) for column, statistic in cells.items()}
-        blocks[name] = ChestBlock(len(chosen), resamples.patients, made)
+        blocks[name] = Group(len(chosen), resamples.patients, made)
     return ChestTable(blocks, {s.name: s.missing for s in systems}, seed, draws)
 
 
@@ -208,10 +195,8 @@ def to_markdown(made: ChestTable) -> str:
     """Every group as a table, then how to read them."""
     parts = []
     for name, block in made.blocks.items():
-        lines = [["system", *COLUMNS.values()], ["---"] * (len(COLUMNS) + 1)]
-        lines += [[system, *(percent(row.get(column)) for column in COLUMNS)] for system, row in block.rows.items()]
-        body = ["| " + " | ".join(cells) + " |" for cells in lines]
-        parts.append("\n".join([f"### {name}: n = {block.n}, {block.patients} patients", "", *body]))
+        rows = ([system, *(percent(row.get(column)) for column in COLUMNS)] for system, row in block.rows.items())
+        parts.append(markdown_table(["system", *COLUMNS.values()], rows, f"{name}: n = {block.n}, {block.patients} patients"))
     notes = (
         f"Percent with 95 % percentile intervals over {made.draws} bootstrap draws of patients (seed {made.seed}). Observations are read in "
         "draft and reference by one rule labeler; uncertain counts as stated; macro averages cover what has at least 5 positives in the group."
@@ -224,10 +209,6 @@ def _print(made: ChestTable) -> None:
     for name, block in made.blocks.items():
         if by_person_or_place(name):
             continue
-        table = rich.table.Table(title=f"{name}: n = {block.n}, {block.patients} patients", box=None, header_style="bold underline")
-        for head in ("system", *COLUMNS.values()):
-            table.add_column(head, overflow="fold")
-        for system, row in block.rows.items():
-            table.add_row(system, *(percent(row.get(column), between="\n") for column in COLUMNS))
-        console.print(table)
+        rows = ([system, *(percent(row.get(column), between="\n") for column in COLUMNS)] for system, row in block.rows.items())
+        console.print(rich_table(f"{name}: n = {block.n}, {block.patients} patients", ["system", *COLUMNS.values()], rows))
     console.print("further groups (sex, age, site, device) are in the files: --out FILE")

@@ -11,7 +11,7 @@ where nothing differs; columns and groups overlap, so that such chances come in 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -27,9 +27,10 @@ from regen.eval.bootstrap import Sampled
 from regen.eval.imported import read_predictions
 from regen.eval.predictions import Predictions, References
 from regen.eval.report_table import COLUMNS, Table, table
-from regen.eval.table_views import percent
+from regen.eval.table_views import markdown_table, percent, rich_table
 from regen.evaluating.ends import check_split, open_split, train_reports, write_result
 
+_HEAD = ("column", "a", "b", "a - b")
 FEWEST = 10
 """Patients that a group needs for a verdict: among fewer, the draws say little of the spread (of one patient they are all alike)."""
 CHANCE = 0.05
@@ -176,31 +177,27 @@ def remarks(made: Comparison) -> list[str]:
 def to_rich(made: Comparison) -> tuple[rich.table.Table, rich.table.Table]:
     """For a terminal: every column over all studies; the most telling columns by group."""
     block = made.table.block("all")
-    columns = rich.table.Table(title=f"all: n = {block.n}, {block.patients} patients", box=None, padding=(0, 2, 0, 0), header_style="bold underline")
-    groups = rich.table.Table(title="a - b by group; * leaves 0 out", box=None, padding=(0, 2, 0, 0), header_style="bold underline")
-    for title in ("column", "a", "b", "a - b"):
-        columns.add_column(title, justify="left" if title == "column" else "right", no_wrap=True)
-    for column, title in COLUMNS.items():
-        cell = made.cell("all", column)
-        columns.add_row(title, percent(cell.a), percent(cell.b), _difference(cell))
-    for title in ("group", "n", "patients", *(COLUMNS[column] for column in _SHOWN)):
-        groups.add_column(title, justify="left" if title == "group" else "right")
-    for each in made.table.blocks:
-        groups.add_row(each.name, str(each.n), str(each.patients), *(_difference(made.cell(each.name, column)) for column in _SHOWN))
-    return columns, groups
+    groups = ([b.name, b.n, b.patients, *(_difference(made.cell(b.name, column)) for column in _SHOWN)] for b in made.table.blocks)
+    return (
+        rich_table(f"all: n = {block.n}, {block.patients} patients", _HEAD, _lines(made, "all"), gap=2, wrap=False),
+        rich_table("a - b by group; * leaves 0 out", ["group", "n", "patients", *(COLUMNS[column] for column in _SHOWN)], groups, gap=2),
+    )
 
 
 def to_markdown(made: Comparison) -> str:
     """One table a group, every column in it, then the remarks."""
     parts = ["## a - b, paired by patient\n"]
     for block in made.table.blocks:
-        parts.append(f"### {block.name}: n = {block.n}, {block.patients} patients\n\n| column | a | b | a - b |\n|---|---|---|---|")
-        for column, title in COLUMNS.items():
-            cell = made.cell(block.name, column)
-            parts.append(f"| {title} | {percent(cell.a)} | {percent(cell.b)} | {_difference(cell)} |")
+        parts.append(markdown_table(_HEAD, _lines(made, block.name), f"{block.name}: n = {block.n}, {block.patients} patients"))
         parts.append("")
     notes = "Percent, 95 % percentile interval over {} draws of patients (seed {}). * leaves 0 out."
     return "\n".join([*parts, notes.format(made.table.draws, made.table.seed), "", *(f"- {line}" for line in remarks(made))]) + "\n"
+
+
+def _lines(made: Comparison, group: str) -> Iterator[list[str]]:
+    for column, title in COLUMNS.items():
+        cell = made.cell(group, column)
+        yield [title, percent(cell.a), percent(cell.b), _difference(cell)]
 
 
 def _difference(cell: Cell) -> str:

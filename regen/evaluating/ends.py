@@ -6,11 +6,13 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 
 from regen.artifact import load_manifest, write_text
-from regen.bundle import find_bundle
+from regen.bundle import find_bundle, open_space
 from regen.data_prep.prepared import SPLITS, Prepared
+from regen.encoders.space import Space
 from regen.encoders.store import Towers, load_towers
 from regen.encoders.training import pick_device
 from regen.errors import ConfigError, DataError, did_you_mean
@@ -64,6 +66,25 @@ def open_towers(bundle: str, device: str) -> Towers:
     folder = find_bundle(bundle)
     load_manifest(folder, "bundle")
     return load_towers(folder / "encoder", pick_device(device))
+
+
+def open_images(studies: Path, bundle: str, device: str) -> tuple[Prepared, Space]:
+    """A prepared folder, and a bundle's encoder, which must read X-rays.
+
+    Raises:
+        ArtifactError: no such bundle or folder, or a damaged one.
+        ConfigError: no such device, or a bundle that reads no X-rays.
+    """
+    _, space = open_space(bundle, device)
+    space.image_tower()
+    return Prepared.open(studies), space
+
+
+def drawn(rows: pl.DataFrame, limit: int | None, rng: np.random.Generator) -> pl.DataFrame:
+    """`limit` of the rows, in their order; all where there are no more, or without a limit."""
+    if limit is None or limit >= len(rows):
+        return rows
+    return rows[np.sort(rng.choice(len(rows), limit, replace=False)).tolist()]
 
 
 def write_result(out: Path | None, plain: dict[str, Any], markdown: str) -> None:

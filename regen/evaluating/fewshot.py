@@ -9,14 +9,13 @@ they were taught, not how they take to statements that are new to them.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import polars as pl
-import rich.table
 import torch
-from rich.markup import escape
+from rich.table import Table
 
 from regen.artifact import check_free_file
 from regen.data_prep.measure import FEATURES
@@ -27,7 +26,7 @@ from regen.eval.bootstrap import DRAWS
 from regen.eval.fewshot import COLUMNS, REPEATS, SHOTS, Block, FewShot, few_shot
 from regen.eval.linear_probe import STRENGTH, standardised
 from regen.eval.set_metrics import FEW
-from regen.eval.table_views import percent
+from regen.eval.table_views import markdown_table, percent, rich_table
 from regen.evaluating.ends import check_split, open_towers, stated, write_result
 from regen.progress import bar
 from regen.study import FloatArray
@@ -94,24 +93,23 @@ def to_markdown(made: FewShot) -> str:
     """One table a column: systems down, shots across, then how to read it."""
     parts = []
     for column, title in COLUMNS.items():
-        lines = [f"### {title}", "", "| system | " + " | ".join(f"k = {block.shots}" for block in made.blocks) + " |"]
-        lines += ["|---|" + "---|" * len(made.blocks)]
-        lines += ["| statements | " + " | ".join(str(_statements(block, column)) for block in made.blocks) + " |"]
-        lines += [f"| {name} | " + " | ".join(percent(block.rows[name][column]) for block in made.blocks) + " |" for name in made.systems]
-        parts.append("\n".join(lines))
+        parts.append(markdown_table(_heads(made), _lines(made, column), title))
     return "\n\n".join([*parts, _notes(made)]) + "\n"
 
 
-def to_rich(made: FewShot, column: str) -> rich.table.Table:
+def to_rich(made: FewShot, column: str) -> Table:
     """The same for a terminal: the value over its interval."""
-    out = rich.table.Table(title=COLUMNS[column], box=None, padding=(0, 1, 0, 0), header_style="bold underline")
-    out.add_column("system", min_width=15, overflow="fold")
-    for block in made.blocks:
-        out.add_column(f"k = {block.shots}", justify="right", no_wrap=True)
-    out.add_row("statements", *(str(_statements(block, column)) for block in made.blocks))
+    return rich_table(COLUMNS[column], _heads(made), _lines(made, column, "\n"), wrap=False)
+
+
+def _heads(made: FewShot) -> list[str]:
+    return ["system", *(f"k = {block.shots}" for block in made.blocks)]
+
+
+def _lines(made: FewShot, column: str, between: str = " ") -> Iterator[list[object]]:
+    yield ["statements", *(_statements(block, column) for block in made.blocks)]
     for name in made.systems:
-        out.add_row(name, *(escape(percent(block.rows[name][column], between="\n")) for block in made.blocks))
-    return out
+        yield [name, *(percent(block.rows[name][column], between=between) for block in made.blocks)]
 
 
 def _statements(block: Block, column: str) -> int:

@@ -15,8 +15,7 @@ from typing import Any
 
 import numpy as np
 import polars as pl
-import rich.table
-from rich.markup import escape
+from rich.table import Table
 
 from regen.artifact import check_free_file
 from regen.batch import prepared_studies
@@ -33,7 +32,7 @@ from regen.eval.linear_probe import probe_each
 from regen.eval.predictions import Predictions, References
 from regen.eval.set_metrics import FEW
 from regen.eval.strata import strata
-from regen.eval.table_views import percent
+from regen.eval.table_views import markdown_table, percent, rich_table
 from regen.evaluating.ends import check_split, stated, train_reports, write_result
 from regen.pipeline import Pipeline
 from regen.progress import bar
@@ -120,28 +119,20 @@ def to_markdown(made: FindingTable) -> str:
     """Every stratum, every superclass and every statement that occurs, then how to read them."""
     parts = []
     for grouped, title in ((False, "Mean over statements"), (True, "Mean over superclasses")):
-        lines = _lines(title, ["studies", "n", "patients", "covered", "system", *TITLES.values()])
+        lines: list[list[object]] = []
         for block in made.blocks:
             covered = block.superclasses if grouped else block.statements
             for name, row in block.rows.items():
                 cells = [percent(row[("superclass_" if grouped else "") + key]) for key in TITLES]
-                lines.append(_row([block.name, block.n, block.patients, covered, name, *cells]))
-        parts.append("\n".join(lines))
+                lines.append([block.name, block.n, block.patients, covered, name, *cells])
+        parts.append(markdown_table(["studies", "n", "patients", "covered", "system", *TITLES.values()], lines, title))
     for title, each in (("Superclasses", made.superclasses), ("Statements", made.statements)):
-        lines = _lines(title, ["code", "what", "n", "positives", "system", *TITLES.values()])
-        for one in each:
-            for name, row in one.rows.items() if one.positives else ():
-                lines.append(_row([one.code, one.label, one.n, one.positives, name, *(percent(row[key]) for key in TITLES)]))
-        parts.append("\n".join(lines))
+        lines = [
+            [one.code, one.label, one.n, one.positives, name, *(percent(row[key]) for key in TITLES)]
+            for one in each if one.positives for name, row in one.rows.items()
+        ]  # fmt: skip
+        parts.append(markdown_table(["code", "what", "n", "positives", "system", *TITLES.values()], lines, title))
     return "\n\n".join([*parts, *_remarks(made)]) + "\n"
-
-
-def _lines(title: str, headings: list[str]) -> list[str]:
-    return [f"### {title}", "", _row(headings), "|" + "---|" * len(headings)]
-
-
-def _row(cells: Sequence[object]) -> str:
-    return "| " + " | ".join(str(cell).replace("|", "\\|") for cell in cells) + " |"
 
 
 def _remarks(made: FindingTable) -> list[str]:
@@ -152,16 +143,10 @@ def _remarks(made: FindingTable) -> list[str]:
     return out
 
 
-def _rich(title: str, what: Sequence[str], rows: Iterable[tuple[Sequence[object], Mapping[str, Sampled], str]]) -> rich.table.Table:
+def _rich(title: str, what: Sequence[str], rows: Iterable[tuple[Sequence[object], Mapping[str, Sampled], str]]) -> Table:
     """rows: what stands before the values, the cells, and the prefix of their keys."""
-    out = rich.table.Table(title=title, box=None, padding=(0, 1, 0, 0), header_style="bold underline")
-    for heading in what:
-        out.add_column(heading, overflow="fold")
-    for heading in TITLES.values():
-        out.add_column(heading, justify="right", no_wrap=True)
-    for before, cells, prefix in rows:
-        out.add_row(*(escape(str(cell)) for cell in before), *(escape(percent(cells[prefix + key])) for key in TITLES))
-    return out
+    lines = ([*before, *(percent(cells[prefix + key]) for key in TITLES)] for before, cells, prefix in rows)
+    return rich_table(title, [*what, *TITLES.values()], lines, left=len(what), wrap=False)
 
 
 def _print(made: FindingTable) -> None:

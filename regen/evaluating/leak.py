@@ -20,7 +20,6 @@ from pathlib import Path
 
 import numpy as np
 import polars as pl
-import rich.table
 
 from regen.artifact import check_free_file, load_manifest, require_partner, write_text
 from regen.bundle import find_bundle
@@ -32,6 +31,7 @@ from regen.errors import DataError
 from regen.eval import leaks as checks
 from regen.eval.baselines import coarse, look
 from regen.eval.leaks import KINDS, Leak
+from regen.eval.table_views import rich_table
 from regen.evaluating.ends import check_split, open_towers
 from regen.index.archive import Archive
 from regen.index.case_index import Asker, CaseIndex
@@ -140,13 +140,8 @@ def _print(found: Sequence[Leak], split: str) -> None:
     from rich.console import Console
 
     wide, counts = Console(width=190), Counter(leak.kind for leak in found)
-    table = rich.table.Table(title=f"leaks into {split}", box=None, padding=(0, 1, 0, 0), header_style="bold underline", title_justify="left")
-    table.add_column("kind")
-    table.add_column("found", justify="right")
-    table.add_column("what it is")
-    for kind, meaning in KINDS.items():
-        table.add_row(kind, str(counts[kind]), meaning)
-    wide.print(table)
+    rows = ([kind, counts[kind], meaning] for kind, meaning in KINDS.items())
+    wide.print(rich_table(f"leaks into {split}", ["kind", "found", "what it is"], rows, left=3, title_left=True))
     for kind in KINDS:
         listed = [leak for leak in found if leak.kind == kind]
         for leak in listed[:_SHOWN] if kind not in checks.INFORMATION else []:

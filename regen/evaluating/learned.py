@@ -15,7 +15,6 @@ from typing import Any
 
 import numpy as np
 import polars as pl
-import rich.table
 
 from regen.artifact import check_free_file
 from regen.data_prep.prepared import Prepared
@@ -25,7 +24,7 @@ from regen.eval.blocks import INTERVAL, plain_differences, plain_rows
 from regen.eval.bootstrap import DRAWS, Resamples, Sampled, bootstrap
 from regen.eval.imported import read_predictions
 from regen.eval.learned_metrics import scorers
-from regen.eval.table_views import percent
+from regen.eval.table_views import markdown_table, percent, rich_table
 from regen.evaluating.ends import check_split, write_result
 from regen.progress import console
 
@@ -90,19 +89,14 @@ def evaluate_text(
 def to_markdown(made: TextScores) -> str:
     """The table, and which weights it rests on."""
     metrics = list(made.weights)
-    lines = [["system", *metrics], ["---"] * (1 + len(metrics)), *([name, *(percent(row[m]) for m in metrics)] for name, row in made.rows.items())]
     used = [f"- {name}: " + ", ".join(f"{key} {value}" for key, value in weights.items()) for name, weights in made.weights.items()]
-    body = "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
+    body = markdown_table(["system", *metrics], ([name, *(percent(row[m]) for m in metrics)] for name, row in made.rows.items()))
     note = f"n = {made.n} studies of {made.patients} patients; 95 % bootstrap by patient, {made.draws} draws, seed {made.seed}."
     return "\n\n".join([body, note, "\n".join(["Weights:", *used])]) + "\n"
 
 
 def _print(made: TextScores) -> None:
-    table = rich.table.Table(title=f"n = {made.n} studies of {made.patients} patients", box=None, header_style="bold underline")
-    for head in ("system", *made.weights, "without a draft"):
-        table.add_column(head)
-    for name, row in made.rows.items():
-        table.add_row(name, *(percent(row[m]) for m in made.weights), str(made.missing[name]))
-    console.print(table)
+    rows = ([name, *(percent(row[m]) for m in made.weights), made.missing[name]] for name, row in made.rows.items())
+    console.print(rich_table(f"n = {made.n} studies of {made.patients} patients", ["system", *made.weights, "without a draft"], rows))
     for name, weights in made.weights.items():
         console.print(f"{name}: " + ", ".join(f"{key} {value[:16]}" for key, value in weights.items()))

@@ -20,8 +20,8 @@ from typing import Any
 
 import numpy as np
 import polars as pl
-import rich.table
 import torch
+from rich.table import Table
 
 from regen.artifact import check_free_file
 from regen.batch import prepared_studies
@@ -34,8 +34,8 @@ from regen.eval.blocks import INTERVAL, plain_rows
 from regen.eval.bootstrap import Resamples, Sampled
 from regen.eval.llm_tasks import COLUMNS, TASK_SIZES, Answers, cells, coded, refuses, summary_cells, where
 from regen.eval.predictions import References
-from regen.eval.table_views import percent
-from regen.evaluating.ends import check_split, open_split, write_result
+from regen.eval.table_views import markdown_table, percent, rich_table
+from regen.evaluating.ends import check_split, drawn, open_split, write_result
 from regen.generators.base import Request
 from regen.generators.local_writer import LocalWriter
 from regen.generators.plan import Plan
@@ -119,10 +119,8 @@ def evaluate_llm(
         check_free_file(out, force)
     data, rows, _ = open_split(studies, split)
     rng = np.random.default_rng(seed)
-    if limit is not None and limit < len(rows):
-        rows = rows[np.sort(rng.choice(len(rows), limit, replace=False)).tolist()]
     pipeline = Pipeline.from_pretrained(bundle, device)
-    made = _card(pipeline, data, rows, bundle, split, rng, seed, draws, device)
+    made = _card(pipeline, data, drawn(rows, limit, rng), bundle, split, rng, seed, draws, device)
     _print(made)
     write_result(out, made.to_dict(), to_markdown(made))
     return made
@@ -216,22 +214,15 @@ def _nearest(writer: LocalWriter, request: Request, k: int) -> list[str]:
     return list(dict.fromkeys(without_comparisons(text) for text in writer.index.cases["report"][rows].to_list())) if rows else []
 
 
-def to_rich(made: LlmCard) -> rich.table.Table:
+def to_rich(made: LlmCard) -> Table:
     """For a terminal."""
-    title = f"language model of {made.bundle} on {made.split}"
-    out = rich.table.Table(title=title, box=None, padding=(0, 2, 0, 0), header_style="bold underline")
-    for i, name in enumerate(_heads(made)):
-        out.add_column(name, justify="right" if i else "left", no_wrap=i > 0)
-    for line in _lines(made):
-        out.add_row(*line)
-    return out
+    return rich_table(f"language model of {made.bundle} on {made.split}", _heads(made), _lines(made), gap=2, wrap=False)
 
 
 def to_markdown(made: LlmCard) -> str:
     """One row a column of the card, systems across, then how to read it."""
-    heads = _heads(made)
-    lines = [f"## Language model of {made.bundle} on {made.split}", "", f"| {' | '.join(heads)} |", "|---|" + "---|" * (len(heads) - 1)]
-    return "\n".join([*lines, *(f"| {' | '.join(line)} |" for line in _lines(made)), "", _notes(made)]) + "\n"
+    title = f"## Language model of {made.bundle} on {made.split}"
+    return "\n\n".join([title, markdown_table(_heads(made), _lines(made)), _notes(made)]) + "\n"
 
 
 def _heads(made: LlmCard) -> list[str]:

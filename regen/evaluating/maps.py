@@ -18,16 +18,15 @@ import numpy as np
 import polars as pl
 
 from regen.artifact import check_free_file
-from regen.bundle import open_space
-from regen.data_prep.chest_labeler import mentions, sentence_spans
-from regen.data_prep.prepared import Prepared
+from regen.data_prep.chest_labeler import mentions
+from regen.data_prep.sentences import sentence_spans
 from regen.encoders.heatmap import occlusion_check, sentence_maps
 from regen.errors import DataError
 from regen.eval.averages import mean
 from regen.eval.blocks import INTERVAL
 from regen.eval.bootstrap import DRAWS, Resamples, Sampled, bootstrap
 from regen.eval.table_views import percent
-from regen.evaluating.ends import check_split, write_result
+from regen.evaluating.ends import check_split, open_images, write_result
 from regen.progress import bar, console
 
 
@@ -60,9 +59,7 @@ def evaluate_maps(
     check_split(split)
     if out is not None:
         check_free_file(out, force)
-    _, space = open_space(bundle, device)
-    space.image_tower()
-    data = Prepared.open(studies)
+    data, space = open_images(studies, bundle, device)
     rows = data.split_cxr(split).filter(pl.col("report").fill_null("") != "")
     rng = np.random.default_rng(seed)
     if limit is not None and limit < len(rows):

@@ -20,41 +20,36 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import polars as pl
-import rich.table
+from rich.table import Table
 
 from regen.artifact import check_free_file
-from regen.bundle import open_space
 from regen.data_prep.chexpert import OBSERVATIONS
 from regen.data_prep.label_table import read_label_table
 from regen.data_prep.prepared import Prepared
 from regen.encoders.images import known_observations
 from regen.encoders.space import Space
 from regen.errors import ConfigError, DataError
-from regen.eval.averages import mean_known
-from regen.eval.blocks import INTERVAL, plain_rows
+from regen.eval.averages import mean_of
+from regen.eval.blocks import INTERVAL, Group
 from regen.eval.bootstrap import DRAWS, Resamples, Sampled, Values, bootstrap
 from regen.eval.linear_probe import linear_probe, standardised
 from regen.eval.retrieval_metrics import recall_at, shared_ranks
 from regen.eval.set_metrics import auc
-from regen.eval.table_views import percent
-from regen.evaluating.ends import check_split, write_result
+from regen.eval.table_views import markdown_table, percent, rich_table
+from regen.evaluating.ends import check_split, open_images, write_result
 from regen.evaluating.space import raw_pixels, untrained
 from regen.progress import console
 from regen.study import FloatArray
 
 FEW = 10
 """Positives, and negatives, that a label must have among the scored images to be in the table."""
-Row = dict[str, Sampled]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Scored:
-    """n images or queries of so many patients, so many of them positive; system -> column -> value and draws."""
+class Scored(Group):
+    """Images or queries, so many of them positive."""
 
-    n: int
-    patients: int
     positive: int
-    rows: dict[str, Row]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -63,15 +58,15 @@ class Probe:
 
     labels: dict[str, Scored]
     macro: dict[str, Sampled]
-    patients: Scored
+    patients: Group
     folds: int
     seed: int
     draws: int
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON: shares in [0, 1], null where undefined."""
-        labels = {name: {"n": s.n, "patients": s.patients, "positive": s.positive, "systems": plain_rows(s.rows)} for name, s in self.labels.items()}
-        same = {"n": self.patients.n, "patients": self.patients.patients, "systems": plain_rows(self.patients.rows)}
+        labels = {name: scored.to_dict(positive=scored.positive) for name, scored in self.labels.items()}
+        same = self.patients.to_dict()
         macro = {name: cell.plain() for name, cell in self.macro.items()}
         return {"seed": self.seed, "draws": self.draws, "interval": INTERVAL, "folds": self.folds, "labels": labels, "macro": macro, "patients": same}
 
@@ -91,9 +86,7 @@ def evaluate_probe(
         check_split(split)
     if out is not None:
         check_free_file(out, force)
-    _, space = open_space(bundle, device)
-    space.image_tower()
-    data = Prepared.open(studies)
+    data, space = open_images(studies, bundle, device)
     rows = data.studies.filter(pl.col("cxr_rows").is_not_null())
     names, truth, rows = _labelled(rows, labels, studies)
     features = {"encoder": _features(data, rows, space), "encoder, random weights": _features(data, rows, untrained(space))}
@@ -147,8 +140,7 @@ def _scores(
 ) -> Probe:  # fmt: skip
     scored = np.sort(np.concatenate([test for _, test in parts]))
     labels: dict[str, Scored] = {}
-    every: dict[str, list[Values]] = {name: [] for name in features}
-    values: dict[str, list[float]] = {name: [] for name in features}
+    every: dict[str, list[Sampled]] = {name: [] for name in features}
     whole = Resamples([subjects[i] for i in scored], np.random.default_rng(seed), draws)
     for column, label in enumerate(names):
         known = scored[~np.isnan(truth[scored, column])]
@@ -161,10 +153,9 @@ def _scores(
             p = _probed(made, truth[:, column], parts)[known]
             statistic = lambda weights, p=p, positive=positive, place=place: auc(p, positive, weights[:, place])  # noqa: E731
             rows[name] = {"auc": bootstrap(statistic, whole)}
-            every[name].append(rows[name]["auc"].draws)
-            values[name].append(rows[name]["auc"].value)
-        labels[label] = Scored(len(known), len({subjects[i] for i in known}), int(positive.sum()), rows)
-    macro = {name: Sampled(float(np.mean(values[name])), mean_known(np.stack(every[name], 1))) for name in features if values[name]}
+            every[name].append(rows[name]["auc"])
+        labels[label] = Scored(len(known), len({subjects[i] for i in known}), rows, int(positive.sum()))
+    macro = {name: mean_of(cells, draws) for name, cells in every.items() if cells}
     return Probe(labels, macro, _same_patient(features, subjects, scored, seed, draws), folds, seed, draws)
 
 
@@ -186,7 +177,7 @@ def _apart(
 
 def _same_patient(
     features: dict[str, FloatArray], subjects: Sequence[str | None], scored: npt.NDArray[np.int64], seed: int, draws: int
-) -> Scored:  # fmt: skip
+) -> Group:  # fmt: skip
     """Is the nearest other image of the same patient? Patients with one image alone are candidates, not queries."""
     number = np.unique(np.array([subjects[i] or f"\0{i}" for i in scored]), return_inverse=True)[1].astype(np.int64)
     queries = np.flatnonzero(np.bincount(number)[number] > 1)
@@ -199,25 +190,18 @@ def _same_patient(
         similarity[np.arange(len(queries)), queries] = np.nan
         ranks = shared_ranks(similarity, number[queries], number)
         rows[name] = {f"r@{k}": bootstrap(partial(recall_at, ranks, k), resamples) for k in (1, 5)}
-    return Scored(len(queries), resamples.patients, len(queries), rows)
+    return Group(len(queries), resamples.patients, rows)
 
 
 def to_markdown(made: Probe) -> str:
     """One table, then how to read it."""
-    head, lines = _table(made)
-    body = ["| " + " | ".join(cells) + " |" for cells in (head, ["---"] * len(head), *lines)]
     how = f"{made.folds} folds by patient" if made.folds else "probe learned on train"
-    return "\n".join(body) + f"\n\nPercent with 95 % percentile intervals over {made.draws} draws of patients (seed {made.seed}); {how}.\n"
+    note = f"Percent with 95 % percentile intervals over {made.draws} draws of patients (seed {made.seed}); {how}."
+    return f"{markdown_table(*_table(made))}\n\n{note}\n"
 
 
-def to_rich(made: Probe) -> rich.table.Table:
-    head, lines = _table(made)
-    table = rich.table.Table(title="AUROC of a linear probe, by label; images of one patient", box=None, header_style="bold underline")
-    for name in head:
-        table.add_column(name)
-    for line in lines:
-        table.add_row(*line)
-    return table
+def to_rich(made: Probe) -> Table:
+    return rich_table("AUROC of a linear probe, by label; images of one patient", *_table(made))
 
 
 def _table(made: Probe) -> tuple[list[str], list[list[str]]]:

@@ -12,10 +12,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import rich.table
 
 from regen.artifact import check_free_file
 from regen.data_prep.ecg_qa import TYPES, Questions
@@ -26,7 +24,7 @@ from regen.eval.bootstrap import DRAWS
 from regen.eval.nearest import by_cosine, same_owner
 from regen.eval.qa_answers import read_answers
 from regen.eval.qa_metrics import TITLES, Answered, Asked, Nearest, QaBlock, QaTable, majority, nearest_answer, qa_table, random_option
-from regen.eval.table_views import percent
+from regen.eval.table_views import markdown_table, percent, rich_table
 from regen.evaluating.ends import check_split, open_towers, write_result
 from regen.progress import bar
 
@@ -134,20 +132,16 @@ def to_markdown(made: QaTable, protocol: str) -> str:
     parts = []
     for column, title in TITLES.items():
         published = [OTHER] if column == "exact" else []
-        lines = [f"### {title}", "", _row(["questions", "n", "patients", *names, *published]), "|" + "---|" * (3 + len(names) + len(published))]
+        lines: list[list[object]] = []
         for block in made.blocks:
             cells = [percent(block.rows[name][column]) for name in names]
-            lines.append(_row([block.name, block.n, block.patients, *cells, *([_published(block)] if published else [])]))
-        parts.append("\n".join(lines))
+            lines.append([block.name, block.n, block.patients, *cells, *([_published(block)] if published else [])])
+        parts.append(markdown_table(["questions", "n", "patients", *names, *published], lines, title))
     return "\n\n".join([*parts, *_remarks(made, protocol)]) + "\n"
 
 
 def _published(block: QaBlock) -> str:
     return f"{PUBLISHED[block.name]:.1f}" if block.name in PUBLISHED else "-"
-
-
-def _row(cells: list[Any]) -> str:
-    return "| " + " | ".join(str(cell).replace("|", "\\|") for cell in cells) + " |"
 
 
 def _remarks(made: QaTable, protocol: str) -> list[str]:
@@ -166,13 +160,11 @@ def _print(made: QaTable, protocol: str) -> None:
     """Exact match of all questions, by type and by attribute type; the files hold the others as well."""
     from rich.console import Console
 
-    table = rich.table.Table(title="exact match", box=None, padding=(0, 1, 0, 0), header_style="bold underline")
-    for heading in ("questions", "n", *(system.name for system in made.systems), "published*"):
-        table.add_column(heading, justify="left" if heading == "questions" else "right")
-    for block in made.blocks:
-        if " " not in block.name:
-            cells = [percent(block.rows[system.name]["exact"]) for system in made.systems]
-            table.add_row(block.name, str(block.n), *cells, _published(block))
+    rows = (
+        [block.name, block.n, *(percent(block.rows[system.name]["exact"]) for system in made.systems), _published(block)]
+        for block in made.blocks if " " not in block.name
+    )  # fmt: skip
+    table = rich_table("exact match", ["questions", "n", *(system.name for system in made.systems), "published*"], rows)
     wide = Console(width=190)
     wide.print(table)
     for remark in (f"* {OTHER}", *_remarks(made, protocol)):

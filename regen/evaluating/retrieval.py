@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import polars as pl
-import rich.table
+from rich.table import Table
 
 from regen.artifact import check_free_file
 from regen.encoders.store import Towers
@@ -34,7 +34,7 @@ from regen.eval.nearest import Score, by_cosine, by_measures, same_owner
 from regen.eval.predictions import References
 from regen.eval.retrieval_metrics import Ranked
 from regen.eval.strata import strata
-from regen.eval.table_views import percent
+from regen.eval.table_views import markdown_table, percent, rich_table
 from regen.evaluating.ends import check_split, open_split, open_towers, train_reports, write_result
 from regen.progress import bar
 from regen.study import FloatArray
@@ -182,9 +182,7 @@ def to_markdown(made: Retrieval) -> str:
         parts.append(f"### {_heading(block)}")
         for rows in (block.cases, block.reports):
             columns = list(rows[SYSTEM])
-            lines = ["| system | " + " | ".join(columns) + " |", "|---|" + "---|" * len(columns)]
-            lines += [f"| {system} | " + " | ".join(percent(row[column]) for column in columns) + " |" for system, row in rows.items()]
-            parts.append("\n".join(lines))
+            parts.append(markdown_table(["system", *columns], ([system, *(percent(row[c]) for c in columns)] for system, row in rows.items())))
     return "\n\n".join([*parts, NOTES.format(**made.to_dict())]) + "\n"
 
 
@@ -207,12 +205,7 @@ def _print(made: Retrieval) -> None:
     wide.print(NOTES.format(**made.to_dict()), highlight=False)
 
 
-def _table(title: str, rows: dict[str, Row], first: str) -> rich.table.Table:
-    out = rich.table.Table(title=title, box=None, padding=(0, 1, 0, 0), header_style="bold underline", title_justify="left")
-    out.add_column(first, overflow="fold")
+def _table(title: str, rows: dict[str, Row], first: str) -> Table:
     columns = list(next(iter(rows.values())))
-    for column in columns:
-        out.add_column(column, justify="right")
-    for name, row in rows.items():
-        out.add_row(name, *(percent(row[column], between="\n").replace("[", "\\[") for column in columns))
-    return out
+    lines = ([name, *(percent(row[column], between="\n") for column in columns)] for name, row in rows.items())
+    return rich_table(title, [first, *columns], lines, title_left=True)

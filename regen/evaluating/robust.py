@@ -20,7 +20,7 @@ from typing import Any, cast
 
 import numpy as np
 import polars as pl
-import rich.table
+from rich.table import Table
 
 from regen.artifact import check_free_file
 from regen.batch import prepared_studies
@@ -33,8 +33,8 @@ from regen.eval.perturb import NO_RETRIEVAL, UNPERTURBED, Condition, conditions
 from regen.eval.predictions import Predictions, References, read_sets
 from regen.eval.robustness import COLUMNS, WARNINGS, Outcome, Robustness, Row, over_reliance, scores
 from regen.eval.set_metrics import Sets
-from regen.eval.table_views import percent
-from regen.evaluating.ends import check_split, open_split, train_reports, write_result
+from regen.eval.table_views import markdown_table, percent, rich_table
+from regen.evaluating.ends import check_split, drawn, open_split, train_reports, write_result
 from regen.index.backends import Ids
 from regen.index.case_index import Asker, CaseIndex
 from regen.pipeline import Pipeline
@@ -86,8 +86,7 @@ def evaluate_robust(
     if out is not None:
         check_free_file(out, force)
     data, rows, _ = open_split(studies, split)
-    if limit is not None and limit < len(rows):
-        rows = rows[np.sort(np.random.default_rng([seed, 1]).choice(len(rows), limit, replace=False)).tolist()]
+    rows = drawn(rows, limit, np.random.default_rng([seed, 1]))
     trial = Trial(Pipeline.from_pretrained(bundle, device), data, rows, language, seed)
     train = train_reports(data)
     made = trial.run(bundle, conditions() if chosen is None else chosen, train)
@@ -200,16 +199,14 @@ def remarks(made: Robustness) -> list[str]:
     ]
 
 
-def to_rich(made: Robustness) -> rich.table.Table:
+def to_rich(made: Robustness) -> Table:
     """For a terminal: values, the difference in micro-F1 to 'nothing' behind them."""
-    out = rich.table.Table(title=f"robustness: n = {made.n}, {made.patients} patients", box=None, padding=(0, 2, 0, 0), header_style="bold underline")
-    out.add_column("condition", no_wrap=True)
-    for title in (*_SHORT, "micro-F1 minus\nunperturbed", "ROUGE-L minus\nunperturbed"):
-        out.add_column(title, justify="right", no_wrap=True)
+    head = ["condition", *_SHORT, "micro-F1 minus\nunperturbed", "ROUGE-L minus\nunperturbed"]
+    lines = []
     for row in made.rows:
         values = [percent(row.cells.get(column)).partition(" ")[0] for column in COLUMNS]
-        out.add_row(row.name, *values, *(percent(made.difference(row.name, column), sign=True) for column in ("micro_f1", "rouge_l")))
-    return out
+        lines.append([row.name, *values, *(percent(made.difference(row.name, column), sign=True) for column in ("micro_f1", "rouge_l"))])
+    return rich_table(f"robustness: n = {made.n}, {made.patients} patients", head, lines, gap=2, wrap=False)
 
 
 def to_markdown(made: Robustness) -> str:
@@ -219,9 +216,8 @@ def to_markdown(made: Robustness) -> str:
         ("value", lambda row, column: percent(row.cells.get(column))),
         ("minus 'nothing'", lambda row, column: percent(made.difference(row.name, column), sign=True)),
     ):
-        lines = [f"### {title}", "", "| condition | n | " + " | ".join(COLUMNS.values()) + " |", "|---|---|" + "---|" * len(COLUMNS)]
-        lines += [f"| {row.name} | {made.n} | " + " | ".join(cell(row, column) for column in COLUMNS) + " |" for row in made.rows]
-        parts.append("\n".join(lines))
+        lines = ([row.name, made.n, *(cell(row, column) for column in COLUMNS)] for row in made.rows)
+        parts.append(markdown_table(["condition", "n", *COLUMNS.values()], lines, title))
     return "\n\n".join([*parts, *remarks(made)]) + "\n"
 
 

@@ -20,11 +20,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import polars as pl
-import rich.table
 import torch
+from rich.table import Table
 
 from regen.artifact import check_free_file
-from regen.bundle import find_bundle, open_space
+from regen.bundle import find_bundle
 from regen.data_prep.chexpert import OBSERVATIONS, SUPPORT_DEVICES
 from regen.data_prep.prepared import Prepared
 from regen.data_prep.statements import CODES
@@ -36,17 +36,16 @@ from regen.encoders.recordings import clean_and_measure, statement_matrix
 from regen.encoders.space import Space
 from regen.errors import ConfigError, DataError
 from regen.eval import retrieval_metrics as metrics
-from regen.eval.blocks import INTERVAL, plain_rows
+from regen.eval.blocks import INTERVAL, Group, Row, plain_rows
 from regen.eval.bootstrap import DRAWS, Resamples, Sampled, Values, bootstrap
 from regen.eval.lift import Found, lift, nearest_others
 from regen.eval.nearest import by_cosine, same_owner
-from regen.eval.table_views import percent
-from regen.evaluating.ends import check_split, write_result
+from regen.eval.table_views import markdown_table, percent, rich_table
+from regen.evaluating.ends import check_split, open_images, write_result
 from regen.index.build import encode_views
 from regen.progress import console
 from regen.study import FloatArray
 
-Row = dict[str, Sampled]
 COUNTED = np.array([name != SUPPORT_DEVICES for name in OBSERVATIONS])
 """Observations that make an image relevant; most portable images have devices."""
 FEW = 20
@@ -56,13 +55,10 @@ _SIDE = 32
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Edge:
-    """One direction between two modalities: n queries of so many patients among so many candidates; system -> column -> value and draws."""
+class Edge(Group):
+    """One direction between two modalities: queries among so many candidates."""
 
-    n: int
-    patients: int
     candidates: int
-    rows: dict[str, Row]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -79,9 +75,7 @@ class SpaceScores:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON: shares in [0, 1], lifts as factors, null where undefined."""
-        edges = {
-            name: {"n": e.n, "patients": e.patients, "candidates": e.candidates, "systems": plain_rows(e.rows)} for name, e in self.edges.items()
-        }
+        edges = {name: edge.to_dict(candidates=edge.candidates) for name, edge in self.edges.items()}
         lifts = {name: {"n": n} | value.plain() for name, (n, value) in self.lifts.items()}
         images = {"n": self.image_queries, "archive": self.archive, "systems": plain_rows(self.images)}
         return {"seed": self.seed, "draws": self.draws, "interval": INTERVAL, "edges": edges, "images": images, "lifts": lifts}
@@ -117,8 +111,7 @@ def evaluate_space(
         raise ConfigError(f"-k: expected at least one k, each of at least 1, got {', '.join(map(str, ks)) or 'none'}; for example -k 1 -k 5 -k 10")
     if out is not None:
         check_free_file(out, force)
-    _, space = open_space(bundle, device)
-    data = Prepared.open(studies)
+    data, space = open_images(studies, bundle, device)
     rows, train = data.split_cxr(split), data.split_cxr("train")
     if not len(rows):
         raise DataError(f"{studies}: expected chest X-rays in the {split} split, got none; choose another --split")
@@ -179,7 +172,7 @@ def _edge(
         "random": metrics.shared_ranks(np.random.default_rng([seed, 1]).random((len(query), len(candidates))), group, group),
     }
     rows = {name: {f"r@{k}": bootstrap(partial(metrics.recall_at, ranks, k), resamples) for k in ks} for name, ranks in orders.items()}
-    return Edge(len(query), resamples.patients, len(np.unique(group)), rows)
+    return Edge(len(query), resamples.patients, rows, len(np.unique(group)))
 
 
 def _image_rows(
@@ -245,11 +238,7 @@ def _lifts(rows: pl.DataFrame, ecg: pl.DataFrame, vectors: dict[str, FloatArray]
 
 def to_markdown(made: SpaceScores) -> str:
     """One table a question, then how to read them."""
-    parts = []
-    for title, head, lines in _tables(made):
-        parts.append(
-            "\n".join([f"### {title}", "", "| " + " | ".join(head) + " |", "|" + "---|" * len(head), *("| " + " | ".join(r) + " |" for r in lines)])
-        )
+    parts = [markdown_table(head, lines, title) for title, head, lines in _tables(made)]
     parts.append(
         f"Percent, lifts as factors, with 95 % percentile intervals over {made.draws} bootstrap draws of patients (seed {made.seed}). Reports of "
         "one wording are one candidate; ties count against. Relevant image: shares an observation other than devices."
@@ -257,16 +246,8 @@ def to_markdown(made: SpaceScores) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def to_rich(made: SpaceScores) -> list[rich.table.Table]:
-    out = []
-    for title, head, lines in _tables(made):
-        table = rich.table.Table(title=title, box=None, header_style="bold underline")
-        for name in head:
-            table.add_column(name)
-        for line in lines:
-            table.add_row(*line)
-        out.append(table)
-    return out
+def to_rich(made: SpaceScores) -> list[Table]:
+    return [rich_table(*table) for table in _tables(made)]
 
 
 def _tables(made: SpaceScores) -> list[tuple[str, list[str], list[list[str]]]]:
