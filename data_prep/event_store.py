@@ -25,7 +25,8 @@ from regen.errors import DataError
 
 STUDIES_AT_ONCE = 20_000
 """Studies whose rows are in memory together."""
-_OF_NOBODY = {"stay_id": "of a stay in which no study was made", "subject_id": "of a subject without a study"}
+_OF_NOBODY = {True: "of a stay in which no study was made", False: "of a subject without a study"}
+"""By whether the row is bound to a stay."""
 _OUTCOMES = (None, TWICE, LATER, STUDY_HAS_NO_TIME)
 """Of a pair (study, row), best first; a row counts by its best pair."""
 Tables = Callable[[Path], Iterable[pl.LazyFrame]]
@@ -79,7 +80,7 @@ def _run(tables: Iterable[pl.LazyFrame], scratch: Path, tally: Tally, source: st
     for at, frame in enumerate(tables):
         path = scratch / f"rows{at:05d}.parquet"
         try:
-            frame.sink_parquet(path)
+            frame.sink_parquet(path, compression="lz4")
         except pl.exceptions.PolarsError as error:
             raise DataError(f"{source}: expected a table that can be read, got: {str(error).splitlines()[0]}; export it again") from error
         tally.count(pl.scan_parquet(path))
@@ -89,29 +90,29 @@ def _run(tables: Iterable[pl.LazyFrame], scratch: Path, tally: Tally, source: st
 
 def _joined(files: list[Path], studies: pl.DataFrame, stays: pl.DataFrame | None, scratch: Path, tally: Tally) -> Iterator[Path]:
     """One file of EVENTS rows a slice of the studies."""
-    matched: dict[tuple[str, str], int] = {}
+    matched: dict[tuple[str, bool], int] = {}
     for at, some in enumerate(slices(studies.select("study_id", "subject_id", pl.col("time").alias("at")))):
+        some = some.sort("study_id").with_row_index("no")
         links = {"subject_id": some, "stay_id": in_stays(some, stays)}
         pairs = pl.concat([_pairs(path, file, key, links[key]) for file, path in enumerate(files) for key in links if links[key] is not None])
         judged = _judged(pairs)
-        best = judged.group_by("file", "row", "table", "key").agg(pl.col("outcome").min())
+        best = judged.group_by("row").agg(pl.col("table").first(), pl.col("key").first(), pl.col("outcome").min())
         for table, key, outcome, n in best.group_by("table", "key", "outcome").len().iter_rows():
             matched[table, key] = matched.get((table, key), 0) + n
             if _OUTCOMES[outcome] is not None:
                 tally.refuse_used(table, n, str(_OUTCOMES[outcome]))
         path = scratch / f"joined{at:05d}.parquet"
-        used = judged.filter(pl.col("outcome") == 0).select(*EVENTS)
-        used.sort("study_id", "time", "code", "text_value", "numeric_value").write_parquet(path)
+        judged.filter(pl.col("outcome") == 0).select(*EVENTS).write_parquet(path, compression="lz4")
         yield path
     _count_unmatched(files, matched, tally)
 
 
 def slices(studies: pl.DataFrame) -> Iterator[pl.DataFrame]:
     """The studies in pieces of about STUDIES_AT_ONCE; all of a subject's are in one."""
-    studies = studies.sort("subject_id", "study_id")
-    piece = (pl.int_range(pl.len()).min().over("subject_id") // STUDIES_AT_ONCE).alias("piece")
-    for some in studies.with_columns(piece).partition_by("piece", maintain_order=True):
-        yield some.drop("piece")
+    first = pl.col("at_row").min().over("subject_id")
+    rows = studies.sort("subject_id", "study_id").with_row_index("at_row").with_columns((first // STUDIES_AT_ONCE).alias("piece"))
+    for some in rows.partition_by("piece", maintain_order=True):
+        yield some.drop("at_row", "piece")
 
 
 def in_stays(studies: pl.DataFrame, stays: pl.DataFrame | None) -> pl.DataFrame | None:
@@ -119,39 +120,40 @@ def in_stays(studies: pl.DataFrame, stays: pl.DataFrame | None) -> pl.DataFrame 
     if stays is None:
         return None
     inside = studies.join(stays, on="subject_id").filter((pl.col("intime") < pl.col("at")) & (pl.col("at") < pl.col("outtime")))
-    return inside.sort("intime", "stay_id").group_by("study_id", maintain_order=True).last().select("study_id", "subject_id", "at", "stay_id")
+    return inside.sort("intime", "stay_id").group_by("study_id", maintain_order=True).last().select(*studies.columns, "stay_id")
 
 
 def _pairs(path: Path, file: int, key: str, links: pl.DataFrame) -> pl.DataFrame:
-    """Every (study, row) of a file whose keys agree. Rows of a stay go by stay and subject, the others by subject."""
+    """Every (study, row) of a file whose keys agree. Rows of a stay go by stay and subject, the others by subject. row: unique over all files."""
     rows = pl.scan_parquet(path, row_index_name="row").filter(pl.col("reason").is_null(), pl.col("stay_id").is_not_null() == (key == "stay_id"))
     on = ["stay_id", "subject_id"] if key == "stay_id" else ["subject_id"]
-    out = rows.join(links.lazy(), on=on).with_columns(pl.lit(file).alias("file"), pl.lit(key).alias("key"))
-    return out.select("file", "row", "table", "key", "at", *EVENTS).collect(engine="streaming")
+    out = rows.join(links.lazy(), on=on).with_columns(pl.col("row").cast(pl.UInt64) + (file << 40), pl.lit(key == "stay_id").alias("key"))
+    return out.select("row", "table", "key", "at", "no", *EVENTS).collect(engine="streaming")
 
 
 def _judged(pairs: pl.DataFrame) -> pl.DataFrame:
-    """`outcome`: the place in _OUTCOMES of each pair."""
-    late = (
-        pl.when(pl.col("time").is_null()).then(0)
-        .when(pl.col("at").is_null()).then(_OUTCOMES.index(STUDY_HAS_NO_TIME))
+    """The pairs with `outcome`, the place of each in _OUTCOMES; those that may enter first, by study and time."""
+    outcome = (
+        pl.when(pl.col("at").is_null() & pl.col("time").is_not_null()).then(_OUTCOMES.index(STUDY_HAS_NO_TIME))
         .when(pl.col("time") >= pl.col("at")).then(_OUTCOMES.index(LATER))
         .otherwise(0)
     )  # fmt: skip
-    pairs = pairs.with_columns(late.alias("outcome")).sort("file", "row", "study_id")
-    again = ~pl.struct("study_id", "time", "code", "numeric_value", "text_value").is_first_distinct() & (pl.col("outcome") == 0)
-    return pairs.with_columns(pl.when(again).then(_OUTCOMES.index(TWICE)).otherwise(pl.col("outcome")).alias("outcome"))
+    pairs = pairs.with_columns(outcome.alias("outcome").cast(pl.UInt8))
+    early, late = pairs.filter(pl.col("outcome") == 0), pairs.filter(pl.col("outcome") > 0)
+    same = ["no", "time", "code", "text_value", "numeric_value"]
+    early = early.sort(*same, "row")
+    again = pl.all_horizontal(pl.col(name).eq_missing(pl.col(name).shift(1)) for name in same) & (pl.int_range(pl.len()) > 0)
+    return pl.concat([early.with_columns(again.cast(pl.UInt8).alias("outcome") * _OUTCOMES.index(TWICE)), late])
 
 
-def _count_unmatched(files: list[Path], matched: dict[tuple[str, str], int], tally: Tally) -> None:
-    totals: dict[tuple[str, str], int] = {}
+def _count_unmatched(files: list[Path], matched: dict[tuple[str, bool], int], tally: Tally) -> None:
+    totals: dict[tuple[str, bool], int] = {}
     for path in files:
         rows = pl.scan_parquet(path).filter(pl.col("reason").is_null())
-        by_key = pl.when(pl.col("stay_id").is_null()).then(pl.lit("subject_id")).otherwise(pl.lit("stay_id")).alias("key")
-        for table, key, n in rows.group_by("table", by_key).len().collect().iter_rows():
-            totals[table, key] = totals.get((table, key), 0) + n
-    for (table, key), n in sorted(totals.items()):
-        tally.refuse_used(table, n - matched.get((table, key), 0), _OF_NOBODY[key])
+        for table, of_stay, n in rows.group_by("table", pl.col("stay_id").is_not_null().alias("key")).len().collect().iter_rows():
+            totals[table, of_stay] = totals.get((table, of_stay), 0) + n
+    for (table, of_stay), n in sorted(totals.items()):
+        tally.refuse_used(table, n - matched.get((table, of_stay), 0), _OF_NOBODY[of_stay])
 
 
 def _sections(studies: pl.DataFrame, work: Work, tally: Tally) -> Iterator[Path]:

@@ -117,7 +117,7 @@ def scanned(folder: Path, table: str, scratch: Path) -> pl.LazyFrame | None:
 def read_table(table: str, rows: pl.LazyFrame, stays: pl.DataFrame) -> pl.LazyFrame:
     """CANDIDATE rows of one table. rows: its COLUMNS as text; stays: of `read_stays`."""
     known = stays.lazy().select("stay_id", pl.col("subject_id").alias("owner"), "intime", "outtime", "wrong")
-    rows = rows.join(known, on="stay_id", how="left", maintain_order="left")
+    rows = rows.join(known, on="stay_id", how="left")
     of_stay = (
         pl.when(pl.col("owner").is_null()).then(pl.lit(NO_STAY))
         .when(pl.col("owner") != pl.col("subject_id")).then(pl.lit(OTHERS_STAY))
@@ -128,8 +128,8 @@ def read_table(table: str, rows: pl.LazyFrame, stays: pl.DataFrame) -> pl.LazyFr
     elif table == "diagnosis":
         rows = rows.with_columns(pl.col("outtime").alias("time"), of_stay.alias("wrong"))
     else:
-        timeless = pl.when(pl.col("charttime").is_null()).then(pl.lit(NO_TIME)).when(parsed_time("charttime").is_null()).then(pl.lit(BAD_TIME))
-        rows = rows.with_columns(parsed_time("charttime").alias("time"), pl.coalesce(of_stay, timeless).alias("wrong"))
+        timeless = pl.when(pl.col("charttime").is_null()).then(pl.lit(NO_TIME)).when(pl.col("time").is_null()).then(pl.lit(BAD_TIME))
+        rows = rows.with_columns(parsed_time("charttime").alias("time")).with_columns(pl.coalesce(of_stay, timeless).alias("wrong"))
     parts = _medications(rows, table) if table in ("medrecon", "pyxis") else _diagnoses(rows) if table == "diagnosis" else _charted(rows, table)
     return candidates(parts.with_columns(pl.lit(table).alias("table")))
 

@@ -11,7 +11,9 @@ ranges in Celsius and Fahrenheit do not overlap; a pressure without a unit is ne
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import polars as pl
 
@@ -51,8 +53,11 @@ VITALS: dict[str, Vital] = {
 }
 BY_ALIAS = {name.replace("_", " "): name for name in VITALS} | {alias: name for name, v in VITALS.items() for alias in v.aliases}
 BY_LOINC = {code: name for name, v in VITALS.items() for code in v.loinc}
-_TEMPERATURE = VITALS["temperature"]
-_BY_UNIT = {f"{name}|{unit}": pair for name, vital in VITALS.items() for unit, pair in vital.units.items()}
+CODES = {f"{prefix}//{name}": at for prefix in ("TRIAGE", "VITAL") for at, name in enumerate(VITALS)}
+"""Code -> place of its vital in VITALS."""
+_REFUSED = ("text where a number belongs", "negative", "unknown unit")
+_SIZED = "temperature without a unit: Fahrenheit by its size"
+_OTHER = "temperature not in the unit that is stated: converted by its size"
 
 
 def vital_of(name: str) -> str | None:
@@ -61,62 +66,73 @@ def vital_of(name: str) -> str | None:
 
 
 def checked(frame: pl.LazyFrame) -> pl.LazyFrame:
-    """Rows with code ('VITAL//...' or 'TRIAGE//...' of the table), raw and unit (text or null) -> the same with numeric_value, reason, note.
+    """Rows with code (of CODES), raw and unit (text or null) -> the same with numeric_value, reason and note. Streams.
 
     numeric_value: Float32 in the canonical unit, null where missing. reason: why the row is refused, else null. note: what was done to it.
     """
-    name = pl.col("code").str.split("//").list.last()
-    number = pl.col("raw").str.strip_chars().cast(pl.Float64, strict=False)
-    unit = pl.col("unit").str.strip_chars().str.to_lowercase().replace({"": None, "unk": None})
-    key = name + "|" + unit
+    number, unit = pl.col("raw").str.strip_chars().cast(pl.Float64, strict=False), pl.col("unit").str.strip_chars().str.to_lowercase()
+    vital = pl.col("code").replace_strict(list(CODES), list(CODES.values()), return_dtype=pl.UInt8)
+    frame = frame.with_columns(number.alias("_number"), unit.replace({"": None, "unk": None}).alias("_unit"), vital.alias("_vital"))
+    frame = frame.with_columns(_stated().alias("_stated"), _refused().alias("_refused"))
+    frame = frame.with_columns(_possible().alias("_value"), _each(lambda v: v.low).alias("_low"), _each(lambda v: v.high).alias("_high"))
+    frame = frame.with_columns((pl.col("_value").is_between("_low", "_high")).alias("_inside"))
+    value = pl.when(pl.col("_inside") & pl.col("_refused").is_null()).then(pl.col("_value")).cast(pl.Float32)
+    frame = frame.with_columns(value.alias("numeric_value"), _reason().alias("reason"), _note().alias("note"))
+    return frame.drop("_number", "_unit", "_vital", "_stated", "_refused", "_value", "_low", "_high", "_inside")
 
-    def of(which: int) -> pl.Expr:
-        table = {k: pair[which] for k, pair in _BY_UNIT.items()}
-        return key.replace_strict(list(table), list(table.values()), default=None, return_dtype=pl.Float64)
 
-    def limit(which: str) -> pl.Expr:
-        return name.replace_strict(list(VITALS), [float(getattr(v, which)) for v in VITALS.values()], return_dtype=pl.Float64)
+def _each(of: Callable[[Vital], Any]) -> pl.Expr:
+    """A value by vital sign, without looking any text up."""
+    out = pl.lit(None)
+    for at, vital in enumerate(VITALS.values()):
+        out = pl.when(pl.col("_vital") == at).then(of(vital)).otherwise(out)
+    return out
 
-    frame = frame.with_columns(name.alias("_name"), number.alias("_number"), unit.alias("_unit"), of(0).fill_null(1.0).alias("_scale"),
-                               of(1).fill_null(0.0).alias("_offset"), of(0).is_not_null().alias("_known"), limit("low").alias("_low"),
-                               limit("high").alias("_high"))  # fmt: skip
-    frame = frame.with_columns((pl.col("_number") * pl.col("_scale") + pl.col("_offset")).alias("_value"))
-    frame = frame.with_columns(_reason().alias("reason"), _temperature().alias("_value"))
-    inside = pl.col("_value").is_between(pl.col("_low"), pl.col("_high"))
-    frame = frame.with_columns(
-        pl.when(inside & pl.col("reason").is_null()).then(pl.col("_value")).cast(pl.Float32).alias("numeric_value"), _note(inside).alias("note")
-    )
-    return frame.drop(c for c in ("_name", "_number", "_unit", "_scale", "_offset", "_known", "_low", "_high", "_value"))
+
+def _stated() -> pl.Expr:
+    """The number in the canonical unit, if its unit is what it says it is."""
+    number, out = pl.col("_number"), pl.col("_number")
+    for at, vital in enumerate(VITALS.values()):
+        for pair in sorted(set(vital.units.values()) - {(1.0, 0.0)}):
+            named = pl.col("_unit").is_in([unit for unit, p in vital.units.items() if p == pair])
+            out = pl.when((pl.col("_vital") == at) & named.fill_null(False)).then(number * pair[0] + pair[1]).otherwise(out)
+    return out
+
+
+def _refused() -> pl.Expr:
+    """The place in _REFUSED, null where nothing is wrong."""
+    number, unknown = pl.col("_number"), _each(lambda v: ~pl.col("_unit").is_in(list(v.units)))
+    return (
+        pl.when(number.is_null() | ~number.is_finite()).then(pl.lit(0, pl.UInt8))
+        .when(number < 0).then(pl.lit(1, pl.UInt8))
+        .when(pl.col("_unit").is_not_null() & unknown).then(pl.lit(2, pl.UInt8))
+    )  # fmt: skip
+
+
+def _possible() -> pl.Expr:
+    """The stated value; a temperature that cannot be is taken in the unit in which it can."""
+    number, stated, vital = pl.col("_number"), pl.col("_stated"), VITALS["temperature"]
+    fahrenheit = (number - 32) / 1.8
+    return (
+        pl.when((pl.col("_vital") != list(VITALS).index("temperature")) | stated.is_between(vital.low, vital.high)).then(stated)
+        .when(number.is_between(vital.low, vital.high)).then(number)
+        .when(fahrenheit.is_between(vital.low, vital.high)).then(fahrenheit)
+        .otherwise(stated)
+    )  # fmt: skip
 
 
 def _reason() -> pl.Expr:
-    name, number = pl.col("_name"), pl.col("_number")
-    return (
-        pl.when(number.is_null() | ~number.is_finite()).then(name + ": text where a number belongs")
-        .when(number < 0).then(name + ": negative")
-        .when(pl.col("_unit").is_not_null() & ~pl.col("_known")).then(name + ": unknown unit " + pl.col("_unit"))
+    names = {at * 8 + v: f"{name}: {what}" for v, name in enumerate(VITALS) for at, what in enumerate(_REFUSED)}
+    text = (pl.col("_refused") * 8 + pl.col("_vital")).replace_strict(list(names), list(names.values()), default=None, return_dtype=pl.String)
+    return pl.when(pl.col("_refused") == 2).then(text + " " + pl.col("_unit")).otherwise(text)
+
+
+def _note() -> pl.Expr:
+    size = pl.when(pl.col("_unit").is_null()).then(pl.lit(len(VITALS), pl.UInt8)).otherwise(pl.lit(len(VITALS) + 1, pl.UInt8))
+    what = (
+        pl.when(pl.col("_refused").is_not_null()).then(pl.lit(None, pl.UInt8))
+        .when(~pl.col("_inside")).then(pl.col("_vital"))
+        .when((pl.col("_value") - pl.col("_stated")).abs() > 1e-9).then(size)
     )  # fmt: skip
-
-
-def _temperature() -> pl.Expr:
-    """The value as stated where that is possible, else in whichever unit is."""
-    number, value, vital = pl.col("_number"), pl.col("_value"), _TEMPERATURE
-    fahrenheit = (number - 32) / 1.8
-    return (
-        pl.when((pl.col("_name") != "temperature") | value.is_between(vital.low, vital.high)).then(value)
-        .when(number.is_between(vital.low, vital.high)).then(number)
-        .when(fahrenheit.is_between(vital.low, vital.high)).then(fahrenheit)
-        .otherwise(value)
-    )  # fmt: skip
-
-
-def _note(inside: pl.Expr) -> pl.Expr:
-    as_stated = pl.col("_number") * pl.col("_scale") + pl.col("_offset")
-    ranges = [f" outside {v.low:g} to {v.high:g} {v.unit}: missing" for v in VITALS.values()]
-    return (
-        pl.when(pl.col("reason").is_not_null()).then(None)
-        .when(~inside).then(pl.col("_name") + pl.col("_name").replace_strict(list(VITALS), ranges, return_dtype=pl.String))
-        .when((pl.col("_value") - as_stated).abs() < 1e-9).then(None)
-        .when(pl.col("_unit").is_null()).then(pl.lit("temperature without a unit: Fahrenheit by its size"))
-        .otherwise(pl.lit("temperature not in the unit that is stated: converted by its size"))
-    )  # fmt: skip
+    outside = [f"{name} outside {v.low:g} to {v.high:g} {v.unit}: missing" for name, v in VITALS.items()]
+    return what.replace_strict(list(range(len(VITALS) + 2)), [*outside, _SIZED, _OTHER], default=None, return_dtype=pl.String)
