@@ -31,7 +31,9 @@ def read_all(root: str | Path) -> Iterator[Tally]:
     root = Path(root)
     found = [name for name in SOURCES if (root / SOURCES[name][0]).exists()]
     if not found:
-        raise DataError(f"{root}: expected at least one of {', '.join(folder for folder, _ in SOURCES.values())}, got none; give the folder of open data")
+        raise DataError(
+            f"{root}: expected at least one of {', '.join(folder for folder, _ in SOURCES.values())}, got none; give the folder of open data"
+        )
     for name in found:
         yield read_source(root, name)[1]
 

@@ -27,7 +27,7 @@ STUDIES_AT_ONCE = 20_000
 """Studies whose rows are in memory together."""
 _OF_NOBODY = {True: "of a stay in which no study was made", False: "of a subject without a study"}
 """By whether the row is bound to a stay."""
-_OUTCOMES = (None, TWICE, LATER, STUDY_HAS_NO_TIME)
+OUTCOMES = (None, TWICE, LATER, STUDY_HAS_NO_TIME)
 """Of a pair (study, row), best first; a row counts by its best pair."""
 Tables = Callable[[Path], Iterable[pl.LazyFrame]]
 
@@ -45,7 +45,9 @@ def attach(
         DataError: the folder has events already, a table that cannot be read, or not one row joins a study.
     """
     if studies.events is not None:
-        raise DataError(f"{studies.path}: expected a prepared folder without events, got one that has {EVENTS_FILE}; give the folder it was made from")
+        raise DataError(
+            f"{studies.path}: expected a prepared folder without events, got one that has {EVENTS_FILE}; give the folder it was made from"
+        )
     config = {key: value for key, value in studies.manifest["config"].items() if key != "context"}
     with new_artifact(out, "prepare", {**config, "context": {"source": source, **options}}, {"studies": studies.digest}, force) as work:
         work.clear()
@@ -93,16 +95,15 @@ def _joined(files: list[Path], studies: pl.DataFrame, stays: pl.DataFrame | None
     matched: dict[tuple[str, bool], int] = {}
     for at, some in enumerate(slices(studies.select("study_id", "subject_id", pl.col("time").alias("at")))):
         some = some.sort("study_id").with_row_index("no")
-        links = {"subject_id": some, "stay_id": in_stays(some, stays)}
-        pairs = pl.concat([_pairs(path, file, key, links[key]) for file, path in enumerate(files) for key in links if links[key] is not None])
-        judged = _judged(pairs)
-        best = judged.group_by("row").agg(pl.col("table").first(), pl.col("key").first(), pl.col("outcome").min())
+        links = {"subject_id": some} | ({} if stays is None else {"stay_id": in_stays(some, stays)})
+        pairs = judged(pl.concat([_pairs(path, file, key, link) for file, path in enumerate(files) for key, link in links.items()]))
+        best = pairs.group_by("row").agg(pl.col("table").first(), pl.col("key").first(), pl.col("outcome").min())
         for table, key, outcome, n in best.group_by("table", "key", "outcome").len().iter_rows():
             matched[table, key] = matched.get((table, key), 0) + n
-            if _OUTCOMES[outcome] is not None:
-                tally.refuse_used(table, n, str(_OUTCOMES[outcome]))
+            if OUTCOMES[outcome] is not None:
+                tally.refuse_used(table, n, str(OUTCOMES[outcome]))
         path = scratch / f"joined{at:05d}.parquet"
-        judged.filter(pl.col("outcome") == 0).select(*EVENTS).write_parquet(path, compression="lz4")
+        pairs.filter(pl.col("outcome") == 0).select(*EVENTS).write_parquet(path, compression="lz4")
         yield path
     _count_unmatched(files, matched, tally)
 
@@ -115,10 +116,8 @@ def slices(studies: pl.DataFrame) -> Iterator[pl.DataFrame]:
         yield some.drop("at_row", "piece")
 
 
-def in_stays(studies: pl.DataFrame, stays: pl.DataFrame | None) -> pl.DataFrame | None:
+def in_stays(studies: pl.DataFrame, stays: pl.DataFrame) -> pl.DataFrame:
     """study_id, subject_id, at and the stay_id with intime < at < outtime; of two such stays the one that began last."""
-    if stays is None:
-        return None
     inside = studies.join(stays, on="subject_id").filter((pl.col("intime") < pl.col("at")) & (pl.col("at") < pl.col("outtime")))
     return inside.sort("intime", "stay_id").group_by("study_id", maintain_order=True).last().select(*studies.columns, "stay_id")
 
@@ -131,11 +130,11 @@ def _pairs(path: Path, file: int, key: str, links: pl.DataFrame) -> pl.DataFrame
     return out.select("row", "table", "key", "at", "no", *EVENTS).collect(engine="streaming")
 
 
-def _judged(pairs: pl.DataFrame) -> pl.DataFrame:
-    """The pairs with `outcome`, the place of each in _OUTCOMES; those that may enter first, by study and time."""
+def judged(pairs: pl.DataFrame) -> pl.DataFrame:
+    """The pairs with `outcome`, the place of each in OUTCOMES; those that may enter first, by study and time."""
     outcome = (
-        pl.when(pl.col("at").is_null() & pl.col("time").is_not_null()).then(_OUTCOMES.index(STUDY_HAS_NO_TIME))
-        .when(pl.col("time") >= pl.col("at")).then(_OUTCOMES.index(LATER))
+        pl.when(pl.col("at").is_null() & pl.col("time").is_not_null()).then(OUTCOMES.index(STUDY_HAS_NO_TIME))
+        .when(pl.col("time") >= pl.col("at")).then(OUTCOMES.index(LATER))
         .otherwise(0)
     )  # fmt: skip
     pairs = pairs.with_columns(outcome.alias("outcome").cast(pl.UInt8))
@@ -143,7 +142,7 @@ def _judged(pairs: pl.DataFrame) -> pl.DataFrame:
     same = ["no", "time", "code", "text_value", "numeric_value"]
     early = early.sort(*same, "row")
     again = pl.all_horizontal(pl.col(name).eq_missing(pl.col(name).shift(1)) for name in same) & (pl.int_range(pl.len()) > 0)
-    return pl.concat([early.with_columns(again.cast(pl.UInt8).alias("outcome") * _OUTCOMES.index(TWICE)), late])
+    return pl.concat([early.with_columns(again.cast(pl.UInt8).alias("outcome") * OUTCOMES.index(TWICE)), late])
 
 
 def _count_unmatched(files: list[Path], matched: dict[tuple[str, bool], int], tally: Tally) -> None:

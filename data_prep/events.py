@@ -43,7 +43,7 @@ MEDS: dict[str, Any] = {
 EVENTS: dict[str, Any] = {"study_id": pl.String, **MEDS}
 """Columns of events.parquet in a prepared folder."""
 CANDIDATE: dict[str, Any] = {"table": pl.String, "stay_id": pl.String, **MEDS, "reason": pl.String, "note": pl.String}
-"""What a reader yields: MEDS rows, the table they are from, the stay they are bound to (null: the subject), and why one is refused (null: it is not)."""
+"""What a reader yields: MEDS rows, their table, the stay they are bound to (null: the subject), why a row is refused (null: it is not), a note."""
 
 _KINDS = {
     "TRIAGE": "triage", "VITAL": "vital", "RHYTHM": "rhythm", "LAB": "lab", "MED//home": "med_home", "MED//given": "med_given",
@@ -73,7 +73,13 @@ def code_part(text: str) -> str:
 
 def code_part_of(text: str | pl.Expr) -> pl.Expr:
     """`code_part` of a text column, by name or as an expression."""
-    return (pl.col(text) if isinstance(text, str) else text).str.to_lowercase().str.replace_all("//", "/", literal=True).str.replace_all(r"\s+", " ").str.strip_chars()
+    return (
+        (pl.col(text) if isinstance(text, str) else text)
+        .str.to_lowercase()
+        .str.replace_all("//", "/", literal=True)
+        .str.replace_all(r"\s+", " ")
+        .str.strip_chars()
+    )
 
 
 def parsed_time(column: str) -> pl.Expr:
@@ -89,10 +95,9 @@ def _parse_times(text: pl.Series) -> pl.Series:
         return usual
     odd = text.to_frame("t").select(pl.when(left).then(pl.col("t").str.strip_chars().str.replace("T", " ", literal=True)).alias("t"))
     zoned = pl.col("t").str.replace(r"Z$", "+00:00").str.to_datetime(_FORM + "%.f%:z", strict=False, time_unit="us", time_zone="UTC")
-    return odd.select(pl.coalesce(
-        usual, pl.col("t").str.to_datetime(_FORM + "%.f", strict=False, time_unit="us"), pl.col("t").str.to_datetime(_FORM[:-3], strict=False, time_unit="us"),
-        pl.col("t").str.to_date("%Y-%m-%d", strict=False).cast(pl.Datetime("us")), zoned.dt.replace_time_zone(None),
-    )).to_series()  # fmt: skip
+    local = [pl.col("t").str.to_datetime(form, strict=False, time_unit="us") for form in (_FORM + "%.f", _FORM[:-3])]
+    day = pl.col("t").str.to_date("%Y-%m-%d", strict=False).cast(pl.Datetime("us"))
+    return odd.select(pl.coalesce(usual, *local, day, zoned.dt.replace_time_zone(None))).to_series()
 
 
 def candidates(frame: pl.LazyFrame) -> pl.LazyFrame:
@@ -174,7 +179,7 @@ class Tally:
             names = self.names.get((table, reason), [])
             yield f"    {what} {n:9d}  {reason}" + (f" ({', '.join(names)}{', ...' if n > len(names) else ''})" if names else "")
         if len(ranked) > most:
-            yield f"    {what} {sum(n for _, n in ranked[most:]):9d}  for {len(ranked) - most} more reasons, all in the manifest"
+            yield f"    {what} {sum(n for _, n in ranked[most:]):9d}  for {len(ranked) - most} more reasons"
 
     def to_dict(self) -> dict[str, Any]:
         """For the manifest."""

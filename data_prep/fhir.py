@@ -5,7 +5,7 @@
 
     Observation, a vital sign by LOINC (blood pressure by its components)   VITAL//...     at effective[x], else issued
     Observation of category laboratory, or a quantity without a category    LAB//<LOINC>[//<unit>]
-    MedicationRequest, Statement, Administration   MED//ordered, MED//home, MED//given      at authoredOn; effective[x], else dateAsserted; effective[x]
+    MedicationRequest, Statement, Administration   MED//ordered, MED//home, MED//given   at authoredOn, effective[x] or dateAsserted, effective[x]
     Condition                                      DX//<snomed, icd10, icd9, other>//<code> at recordedDate, else onset, else the encounter's end
     Encounter.reasonCode                           COMPLAINT                                at period.start
 

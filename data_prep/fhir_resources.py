@@ -1,7 +1,7 @@
 """What FHIR resources are made of: references, codings, quantities.
 
-    References.of(bundle).find("Medication/7")       the resource, or None where the reference is broken
-    quantity({"valueQuantity": {"value": 38.2, "code": "Cel"}})      ("38.2", "Cel", None)
+References.of(bundle).find("Medication/7")       the resource, or None where the reference is broken
+quantity({"valueQuantity": {"value": 38.2, "code": "Cel"}})      ("38.2", "Cel", None)
 """
 
 from __future__ import annotations

@@ -32,7 +32,9 @@ def eicu(folder: Path, tally: Tally) -> pl.LazyFrame:
         DataError: a table or a column is missing.
     """
     stays = _table(folder, "eicudemo__patient", "patientunitstayid", "uniquepid", "hospitaldischargeyear", "unitadmittime24", "unitdischargeoffset")
-    start = pl.concat_str("hospitaldischargeyear", pl.lit("-01-01 "), "unitadmittime24").str.to_datetime("%Y-%m-%d %H:%M:%S", strict=False, time_unit="us")
+    start = pl.concat_str("hospitaldischargeyear", pl.lit("-01-01 "), "unitadmittime24").str.to_datetime(
+        "%Y-%m-%d %H:%M:%S", strict=False, time_unit="us"
+    )
     wrong = pl.when(pl.col("unitdischargeoffset").cast(pl.Int64, strict=False) < 0).then(pl.lit(f"the stay {ENDS_FIRST}"))
     known = stays.with_columns(start.alias("start"), wrong.alias("wrong")).collect()
     _count_stays(known, "patientunitstayid", tally)
@@ -55,23 +57,26 @@ def mimic3(folder: Path, tally: Tally) -> pl.LazyFrame:
     told = known.lazy().filter(pl.col("diagnosis").is_not_null())
     told = told.select("subject_id", pl.col("admittime").alias("time"), pl.lit("COMPLAINT").alias("code"), pl.col("diagnosis").alias("text_value"),
                        pl.lit("admissions").alias("table"), pl.col("wrong").alias("reason"))  # fmt: skip
-    drugs = _table(folder, "mimic3demo__PRESCRIPTIONS", "subject_id", "startdate", "enddate", "drug")
+    return pl.concat([candidates(told), candidates(_prescriptions(folder)), candidates(_icd9(folder, known))])
+
+
+def _prescriptions(folder: Path) -> pl.LazyFrame:
+    rows = _table(folder, "mimic3demo__PRESCRIPTIONS", "subject_id", "startdate", "enddate", "drug")
     start, end = parsed_time("startdate"), parsed_time("enddate")
-    drugs = drugs.with_columns(
-        start.alias("time"), pl.when(end < start).then(pl.lit(ENDS_FIRST)).alias("note"), (pl.lit("MED//ordered//") + code_part_of("drug")).alias("code"),
-        pl.when(pl.col("drug").is_null()).then(pl.lit("no name")).when(start.is_null()).then(pl.lit(NO_TIME)).alias("reason"),
-        pl.lit("prescriptions").alias("table"),
+    nameless = pl.when(pl.col("drug").is_null()).then(pl.lit("no name")).when(start.is_null()).then(pl.lit(NO_TIME))
+    code = pl.lit("MED//ordered//") + code_part_of("drug")
+    return rows.with_columns(
+        pl.lit("prescriptions").alias("table"), start.alias("time"), code.alias("code"), nameless.alias("reason"),
+        pl.when(end < start).then(pl.lit(ENDS_FIRST)).alias("note"),
     )  # fmt: skip
-    coded = _table(folder, "mimic3demo__DIAGNOSES_ICD", "subject_id", "hadm_id", "icd9_code").join(
-        known.lazy().select("hadm_id", pl.col("dischtime").alias("time"), "wrong"), on="hadm_id", how="left"
-    )
-    coded = coded.with_columns(
-        (pl.lit("DX//icd9//") + pl.col("icd9_code").str.to_lowercase()).alias("code"), pl.lit("diagnoses_icd").alias("table"),
-        pl.coalesce("wrong", pl.when(pl.col("icd9_code").is_null()).then(pl.lit("no code")).when(pl.col("time").is_null()).then(pl.lit(NO_TIME))).alias(
-            "reason"
-        ),
-    )  # fmt: skip
-    return pl.concat([candidates(told), candidates(drugs), candidates(coded)])
+
+
+def _icd9(folder: Path, stays: pl.DataFrame) -> pl.LazyFrame:
+    rows = _table(folder, "mimic3demo__DIAGNOSES_ICD", "subject_id", "hadm_id", "icd9_code")
+    rows = rows.join(stays.lazy().select("hadm_id", pl.col("dischtime").alias("time"), "wrong"), on="hadm_id", how="left")
+    codeless = pl.when(pl.col("icd9_code").is_null()).then(pl.lit("no code")).when(pl.col("time").is_null()).then(pl.lit(NO_TIME))
+    code = pl.lit("DX//icd9//") + pl.col("icd9_code").str.to_lowercase()
+    return rows.with_columns(pl.lit("diagnoses_icd").alias("table"), code.alias("code"), pl.coalesce("wrong", codeless).alias("reason"))
 
 
 def _eicu_labs(folder: Path) -> pl.LazyFrame:
@@ -87,10 +92,11 @@ def _eicu_labs(folder: Path) -> pl.LazyFrame:
 
 def _eicu_medications(folder: Path) -> pl.LazyFrame:
     rows = _table(folder, "eicudemo__medication", "patientunitstayid", "drugstartoffset", "drugordercancelled", "drugname")
+    void = pl.when(pl.col("drugordercancelled") == "Yes").then(pl.lit("the order was cancelled"))
+    nameless = pl.when(pl.col("drugname").is_null()).then(pl.lit("no name"))
     return rows.with_columns(
-        pl.lit("medication").alias("table"), pl.col("drugstartoffset").alias("offset"), (pl.lit("MED//ordered//") + code_part_of("drugname")).alias("code"),
-        pl.when(pl.col("drugordercancelled") == "Yes").then(pl.lit("the order was cancelled"))
-        .when(pl.col("drugname").is_null()).then(pl.lit("no name")).alias("reason"),
+        pl.lit("medication").alias("table"), pl.col("drugstartoffset").alias("offset"),
+        (pl.lit("MED//ordered//") + code_part_of("drugname")).alias("code"), pl.coalesce(void, nameless).alias("reason"),
     )  # fmt: skip
 
 
@@ -109,13 +115,17 @@ def _eicu_diagnoses(folder: Path) -> pl.LazyFrame:
 def _eicu_vitals(folder: Path) -> pl.LazyFrame:
     rows = _table(folder, "eicudemo__physicalExam", "patientunitstayid", "physicalexamoffset", "physicalexamvalue", "physicalexamtext")
     rows = rows.with_columns(pl.lit("physicalExam").alias("table"), pl.col("physicalexamoffset").alias("offset"))
-    code = pl.col("physicalexamvalue").replace_strict(list(_CHARTED), [f"VITAL//{v}" for v in _CHARTED.values()], default=None, return_dtype=pl.String)
+    code = pl.col("physicalexamvalue").replace_strict(
+        list(_CHARTED), [f"VITAL//{v}" for v in _CHARTED.values()], default=None, return_dtype=pl.String
+    )
     rows = rows.with_columns(code.alias("code"), pl.col("physicalexamtext").alias("raw"), pl.lit(None, pl.String).alias("unit"))
-    other = rows.filter(pl.col("code").is_null()).with_columns(pl.lit("no vital sign at its time: an examination's words, a lowest or highest").alias("reason"))
-    return pl.concat([candidates_with(checked(rows.filter(pl.col("code").is_not_null()))), candidates_with(other)])
+    other = rows.filter(pl.col("code").is_null()).with_columns(
+        pl.lit("no vital sign at its time: an examination's words, a lowest or highest").alias("reason")
+    )
+    return pl.concat([_with_offset(checked(rows.filter(pl.col("code").is_not_null()))), _with_offset(other)])
 
 
-def candidates_with(rows: pl.LazyFrame) -> pl.LazyFrame:
+def _with_offset(rows: pl.LazyFrame) -> pl.LazyFrame:
     """CANDIDATE columns and the two by which eICU places a row."""
     return pl.concat([candidates(rows), rows.select("patientunitstayid", "offset")], how="horizontal")
 

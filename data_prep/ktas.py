@@ -76,5 +76,7 @@ def _rows(path: Path, tally: Tally) -> tuple[list[dict[str, str]], bool]:
     separator = max(",;\t", key=header.count)
     rows = [{k: v or "" for k, v in row.items() if k is not None} for row in csv.DictReader(io.StringIO(plain), delimiter=separator)]
     if not rows or "Chief_complain" not in rows[0] or not any(_vital(c, "1") for c in rows[0]):
-        raise DataError(f"{path}: expected the KTAS table with Chief_complain and vital signs, got the columns {header.strip()[:200]!r}; check the file")
+        raise DataError(
+            f"{path}: expected the KTAS table with Chief_complain and vital signs, got the columns {header.strip()[:200]!r}; check the file"
+        )
     return rows, separator == ";"

@@ -75,7 +75,8 @@ def read_rows(rows: pl.LazyFrame) -> pl.LazyFrame:
     vital = item.replace_strict(list(ITEMS), [f"VITAL//{name}" for name in ITEMS.values()], default=None, return_dtype=pl.String)
     rows = rows.with_columns(
         pl.coalesce(vital, pl.when(pl.col("code").is_in(list(CODES))).then(pl.col("code"))).alias("vital"),
-        pl.col("code").is_in(list(CODES)).alias("ours"), parts.list.first().fill_null("").alias("table"), parts.list.get(2, null_on_oob=True).alias("unit"),
+        pl.col("code").is_in(list(CODES)).alias("ours"),
+        parts.list.first().fill_null("").alias("table"), parts.list.get(2, null_on_oob=True).alias("unit"),
     )  # fmt: skip
     nameless = pl.when(pl.col("code").is_null() | (pl.col("code") == "")).then(pl.lit("no code"))
     plain = rows.filter(pl.col("vital").is_null()).with_columns(_code().alias("code"), nameless.alias("reason"))

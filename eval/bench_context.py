@@ -29,7 +29,15 @@ from regen.eval import timing
 
 _ROWS_A_STAY = {"vitalsign": 3.7, "medrecon": 7.0, "pyxis": 3.7, "diagnosis": 2.1}
 """About those of MIMIC-IV-ED 2.2: 425 thousand stays, 1.6 M vitalsign, 3.0 M medrecon, 1.6 M pyxis, 0.9 M diagnosis rows."""
-_CENTRES = {"temperature": (98.4, 1.0), "heartrate": (86, 18), "resprate": (18, 3), "o2sat": (97, 2), "sbp": (132, 22), "dbp": (76, 14), "pain": (4, 3)}
+_CENTRES = {
+    "temperature": (98.4, 1.0),
+    "heartrate": (86, 18),
+    "resprate": (18, 3),
+    "o2sat": (97, 2),
+    "sbp": (132, 22),
+    "dbp": (76, 14),
+    "pain": (4, 3),
+}
 _COLUMNS = {"temperature": "temperature", "heartrate": "heart_rate", "resprate": "resp_rate", "o2sat": "spo2", "sbp": "sbp", "dbp": "dbp",
             "pain": "pain", "acuity": "acuity"}  # fmt: skip
 
@@ -41,19 +49,22 @@ def bench(stays: int, repeats: int) -> dict[str, Any]:
         whole, part = Path(folder) / "whole", Path(folder) / "part"
         rows = make(whole, stays)
         make(part, max(stays // 4, 1))
-        runs: dict[str, list[tuple[float, float]]] = {"product": [], **({"peer": []} if peer else {})}
+        times = {name: timing.Times() for name in (("product", "peer") if peer else ("product",))}
+        peaks: dict[str, float] = {}
         for _ in range(repeats):
-            for name, done in runs.items():
-                done.append(_apart(run_product if name == "product" else run_peer, whole))
+            for name, spent in times.items():
+                wall, cpu, peak = _apart(run_product if name == "product" else run_peer, whole)
+                spent.wall.append(wall)
+                spent.cpu.append(cpu)
+                peaks[name] = max(peak, peaks.get(name, 0.0))
         same = _same(whole) if peer else None
-        quarter = _apart(run_product, part)
-    times = {name: timing.Times([wall for wall, _ in done]) for name, done in runs.items()}
+        peaks["product on a quarter"] = _apart(run_product, part)[2]
     return {
         "machine": timing.machine(), "stays": stays, "rows": rows, "repeats": repeats, "pandas": peer, "same": same,
         "seconds": {name: timing.spread(t.wall) for name, t in times.items()},
+        "cpu_seconds": {name: timing.spread(t.cpu) for name, t in times.items()},
         "rows_per_second": {name: timing.spread([rows / wall for wall in t.wall]) for name, t in times.items()},
-        "ratio": timing.ratio(times["peer"], times["product"]) if peer else None,
-        "peak_mib": {name: max(peak for _, peak in done) for name, done in runs.items()} | {"product on a quarter": quarter[1]},
+        "ratio": {clock: timing.ratio(times["peer"], times["product"], clock) for clock in ("wall", "cpu")} if peer else None, "peak_mib": peaks,
     }  # fmt: skip
 
 
@@ -195,18 +206,19 @@ def _pandas_version() -> str | None:
     return f"{pandas.__version__} with pyarrow {pyarrow.__version__}"
 
 
-def _apart(run: Callable[[Path], None], folder: Path) -> tuple[float, float]:
-    """Wall seconds and highest resident memory (MiB) of a run in a new process."""
+def _apart(run: Callable[[Path], None], folder: Path) -> tuple[float, float, float]:
+    """Wall seconds, CPU seconds and highest resident memory (MiB) of a run in a new process."""
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
         return pool.submit(_measured, run, folder).result()
 
 
-def _measured(run: Callable[[Path], None], folder: Path) -> tuple[float, float]:
+def _measured(run: Callable[[Path], None], folder: Path) -> tuple[float, float, float]:
     if run is run_peer:
         import pandas  # noqa: F401  (importing is not what is timed)
-    start = time.perf_counter()
+    wall, cpu = time.perf_counter(), time.process_time()
     run(folder)
-    return time.perf_counter() - start, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
+    wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
+    return wall, cpu, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
 
 
 def lines(result: dict[str, Any]) -> Iterator[str]:
@@ -215,9 +227,11 @@ def lines(result: dict[str, Any]) -> Iterator[str]:
     yield f"context, {result['stays']} stays, {result['rows']} table rows, {result['repeats']} repeats, median [lowest, highest]"
     for name, label in (("product", "regen"), ("peer", f"pandas {result['pandas']}")):
         if name in result["seconds"]:
-            yield f"  {label:34s} {timing.shown(result['seconds'][name])} s, {timing.shown(result['rows_per_second'][name], 0)} rows/s"
+            seconds, cpu = timing.shown(result["seconds"][name]), timing.shown(result["cpu_seconds"][name])
+            yield f"  {label:34s} {timing.shown(result['rows_per_second'][name], 0)} rows/s; {seconds} s, of CPU {cpu} s"
     if result["ratio"]:
-        yield f"  {'ratio':34s} {timing.shown(result['ratio'], 1)}; {'the same rows' if result['same'] else 'DIFFERENT ROWS'}"
+        wall, cpu = (timing.shown(result["ratio"][clock]) for clock in ("wall", "cpu"))
+        yield f"  {'times the peer':34s} {wall} by the clock, {cpu} by CPU time; {'the same rows' if result['same'] else 'DIFFERENT ROWS'}"
     else:
         yield "  no pandas here to compare with; pip install pandas pyarrow"
     yield "  peak memory                        " + ", ".join(f"{name} {mib:.0f} MiB" for name, mib in result["peak_mib"].items())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated
 
@@ -28,6 +29,49 @@ def prepare_mimic_ed(
     _show(prepare(root, Prepared.open(studies), out, force).lines())
 
 
-def _show(lines: object) -> None:
-    for line in lines:  # type: ignore[attr-defined]
+@prepare_app.command("fhir")
+def prepare_fhir(
+    bundles: Annotated[list[Path], typer.Argument(help="FHIR R4 bundles (.json), or folders of them")],
+    studies: Studies,
+    out: Out,
+    force: Force = False,
+) -> None:
+    """FHIR bundles beside studies. Example: regen prepare fhir bundles --studies data --out with-context"""
+    from regen.artifact import check_free
+    from regen.data_prep.fhir import prepare
+    from regen.data_prep.prepared import Prepared
+
+    check_free(out, force)
+    _show(prepare(bundles, Prepared.open(studies), out, force).lines())
+
+
+@prepare_app.command("meds")
+def prepare_meds(
+    events: Annotated[Path, typer.Argument(help="a MEDS parquet file, or a folder of them")],
+    studies: Studies,
+    out: Out,
+    force: Force = False,
+) -> None:
+    """MEDS events beside studies. Example: regen prepare meds events.parquet --studies data --out with-context"""
+    from regen.artifact import check_free
+    from regen.data_prep.meds import prepare
+    from regen.data_prep.prepared import Prepared
+
+    check_free(out, force)
+    _show(prepare(events, Prepared.open(studies), out, force).lines())
+
+
+@prepare_app.command("demos")
+def prepare_demos(
+    root: Annotated[Path, typer.Argument(help="a folder with mimic-iv-demo-meds/, icu-demo/, ed-triage/, fhir/, or some of them")],
+) -> None:
+    """Read the open demo tables, write nothing, print rows read, used, refused and why. Example: regen prepare demos ../shared/data"""
+    from regen.data_prep.demos import read_all
+
+    for tally in read_all(root):
+        _show(tally.lines())
+
+
+def _show(lines: Iterable[str]) -> None:
+    for line in lines:
         typer.echo(line)
