@@ -10,6 +10,8 @@ import typer
 
 from regen.cli_prepare import Force, Out, prepare_app
 
+__all__ = ["prepare_app"]
+
 Studies = Annotated[Path, typer.Option(help="a prepared folder; its studies get the context of their subjects")]
 
 
