@@ -65,11 +65,8 @@ def prepare(paths: Iterable[str | Path], studies: Prepared, out: str | Path, for
     files = [file for path in map(Path, paths) for file in (sorted(path.glob("*.json")) if path.is_dir() else [path])]
     if not files:
         raise DataError(f"regen prepare fhir: expected .json files or folders of them, got none; {_REMEDY}")
-    tally, read = Tally("fhir"), Tally("fhir")
-    known = set(studies.studies["subject_id"])
-    attached = attach(lambda _: _tables(files, known, read), studies, out, "fhir", {"bundles": len(files)}, tally, None, force)
-    attached.merge(read)
-    return attached
+    tally, known = Tally("fhir"), set(studies.studies["subject_id"])
+    return attach(lambda _: _tables(files, known, tally), studies, out, "fhir", {"bundles": len(files)}, tally, None, force)
 
 
 def _tables(files: list[Path], known: set[str], tally: Tally) -> Iterator[pl.LazyFrame]:

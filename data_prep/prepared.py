@@ -72,14 +72,14 @@ class Prepared:
 
     @property
     def events(self) -> pl.LazyFrame | None:
-        """The context of all studies (regen.data_prep.events.EVENTS), by study and time; None where the folder has none."""
+        """The context of all studies (regen.data_prep.events.EVENTS), in no promised order; None where the folder has none."""
         return pl.scan_parquet(self.path / EVENTS_FILE) if EVENTS_FILE in self.manifest["files"] else None
 
     def context(self, study_ids: Sequence[str]) -> pl.DataFrame:
-        """The context rows of the given studies, by study and time, older first; no rows where there are none, or no events at all."""
+        """The context rows of the given studies: by study, those without a time first, then older first. Empty where nothing is known."""
         if self.events is None:
             return pl.DataFrame(schema=EVENTS)
-        return self.events.filter(pl.col("study_id").is_in(list(study_ids))).collect()
+        return self.events.filter(pl.col("study_id").is_in(list(study_ids))).collect().sort("study_id", "time", maintain_order=True)
 
     def split(self, name: str, with_ecg: bool = True) -> pl.DataFrame:
         """Rows of one split, in stored order; with_ecg leaves out studies without a recording: a report alone, a chest X-ray."""

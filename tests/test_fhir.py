@@ -10,6 +10,7 @@ from typing import Any
 import polars as pl
 import pytest
 
+from regen.artifact import load_manifest
 from regen.data_prep.events import NO_TIME, NO_VALUE, Tally
 from regen.data_prep.fhir import NOT_READ, UTC, Patient, prepare, read_bundle
 from regen.data_prep.prepare import Entry, write
@@ -172,6 +173,7 @@ def test_bundles_join_by_any_name_of_the_patient(tmp_path: Path) -> None:
     rows = Prepared.open(tmp_path / "out").context(["s"])
     assert rows.select("subject_id", "code", "numeric_value").rows() == [("MRN-7", "VITAL//heart_rate", 80)]
     assert tally.read["Bundle"] == 2
+    assert load_manifest(tmp_path / "out")["events"]["tables"]["Patient"]["read"] == 1
     assert "b.json" in tally.names["Bundle", "not read"][0]
 
 
