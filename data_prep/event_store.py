@@ -3,7 +3,7 @@
     tally = attach(tables, Prepared.open("data"), "with-context", "mimic-iv-ed", {}, tally, stays)
     print(*tally.lines(), sep="\\n")
 
-`tables` is called with a scratch folder and yields lazy frames of regen.data_prep.events.CANDIDATE. Each is run once, streaming, into a file; the
+`tables` is called with a scratch folder and yields names and lazy frames of regen.data_prep.events.CANDIDATE. Each is run once, streaming, into a file; the
 studies are then taken in slices of whole subjects, so that memory does not grow with the archive. The new folder holds the old one's files as hard
 links (a copy on another disk), events.parquet, and the tally in its manifest.
 """
@@ -29,7 +29,7 @@ _OF_NOBODY = {True: "of a stay in which no study was made", False: "of a subject
 """By whether the row is bound to a stay."""
 OUTCOMES = (None, TWICE, LATER, STUDY_HAS_NO_TIME)
 """Of a pair (study, row), best first; a row counts by its best pair."""
-Tables = Callable[[Path], Iterable[pl.LazyFrame]]
+Tables = Callable[[Path], Iterable[tuple[str, pl.LazyFrame]]]
 
 
 def attach(
@@ -76,15 +76,18 @@ def link_files(studies: Prepared, folder: Path) -> None:
             shutil.copyfile(studies.path / name, target)
 
 
-def _run(tables: Iterable[pl.LazyFrame], scratch: Path, tally: Tally, source: str) -> list[Path]:
+def _run(tables: Iterable[tuple[str, pl.LazyFrame]], scratch: Path, tally: Tally, source: str) -> list[Path]:
     """Every table read once, streaming, into a file of CANDIDATE rows; the refused ones are counted and left out of what follows."""
     files = []
-    for at, frame in enumerate(tables):
+    for at, (name, frame) in enumerate(tables):
         path = scratch / f"rows{at:05d}.parquet"
         try:
             frame.sink_parquet(path, compression="lz4")
         except pl.exceptions.PolarsError as error:
-            raise DataError(f"{source}: expected a table that can be read, got: {str(error).splitlines()[0]}; export it again") from error
+            why = str(error).splitlines()[0]
+            raise DataError(
+                f"{source}, {name}: expected UTF-8 text and as many cells a row as its header has, got: {why}; export it again"
+            ) from error
         tally.count(pl.scan_parquet(path))
         files.append(path)
     return files

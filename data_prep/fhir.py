@@ -69,7 +69,7 @@ def prepare(paths: Iterable[str | Path], studies: Prepared, out: str | Path, for
     return attach(lambda _: _tables(files, known, tally), studies, out, "fhir", {"bundles": len(files)}, tally, None, force)
 
 
-def _tables(files: list[Path], known: set[str], tally: Tally) -> Iterator[pl.LazyFrame]:
+def _tables(files: list[Path], known: set[str], tally: Tally) -> Iterator[tuple[str, pl.LazyFrame]]:
     frames: list[pl.DataFrame] = []
     for file in files:
         try:
@@ -79,9 +79,9 @@ def _tables(files: list[Path], known: set[str], tally: Tally) -> Iterator[pl.Laz
         except DataError as error:
             tally.add("Bundle", 1, "not read", str(error))
         if sum(map(len, frames)) >= _ROWS_AT_ONCE:
-            yield pl.concat(frames).lazy()
+            yield "bundles", pl.concat(frames).lazy()
             frames = []
-    yield pl.concat([pl.DataFrame(schema=CANDIDATE), *frames]).lazy()
+    yield "bundles", pl.concat([pl.DataFrame(schema=CANDIDATE), *frames]).lazy()
 
 
 def _renamed(rows: pl.DataFrame, patients: list[Patient], known: set[str], file: Path) -> pl.DataFrame:

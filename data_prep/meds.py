@@ -38,7 +38,7 @@ def prepare(events: str | Path, studies: Prepared, out: str | Path, force: bool 
         DataError: no such file, no MEDS columns, or nothing that joins.
     """
     rows = read_rows(scanned(Path(events)))
-    return attach(lambda _: [rows], studies, out, "meds", {}, Tally("meds"), None, force)
+    return attach(lambda _: [(str(events), rows)], studies, out, "meds", {}, Tally("meds"), None, force)
 
 
 def scanned(path: Path) -> pl.LazyFrame:

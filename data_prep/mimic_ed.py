@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import gzip
 import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -53,10 +54,10 @@ def prepare(root: str | Path, studies: Prepared, out: str | Path, force: bool = 
     folder = _folder(Path(root))
     stays: list[pl.DataFrame] = []
 
-    def tables(scratch: Path) -> Iterator[pl.LazyFrame]:
+    def tables(scratch: Path) -> Iterator[tuple[str, pl.LazyFrame]]:
         for table in COLUMNS:
             if table != "edstays" and (rows := scanned(folder, table, scratch)) is not None:
-                yield read_table(table, rows, stays[0])
+                yield table, read_table(table, rows, stays[0])
 
     if not any(_path(folder, table) for table in COLUMNS if table != "edstays"):
         raise DataError(f"{folder}: expected at least one of {', '.join(list(COLUMNS)[1:])}, got none; {_REMEDY}")
@@ -70,8 +71,6 @@ def prepare(root: str | Path, studies: Prepared, out: str | Path, force: bool = 
 
 def read_stays(folder: Path, tally: Tally) -> pl.DataFrame:
     """stay_id, subject_id, intime, outtime and `wrong`: why no study can be in it (null: one can). Each stay that cannot is named in the tally."""
-    import tempfile
-
     with tempfile.TemporaryDirectory() as scratch:
         rows = scanned(folder, "edstays", Path(scratch))
         if rows is None:
@@ -111,7 +110,8 @@ def scanned(folder: Path, table: str, scratch: Path) -> pl.LazyFrame | None:
     missing = sorted(set(COLUMNS[table]) - set(have))
     if missing:
         raise DataError(f"{path}: expected the columns {', '.join(missing)}, got {', '.join(have)[:200]}; {_REMEDY}")
-    return rows.select(COLUMNS[table])
+    # Asking every column for a value drops blank lines and, more to the point, makes polars see a row with more cells than the header.
+    return rows.filter(pl.any_horizontal(pl.all().is_not_null())).select(COLUMNS[table])
 
 
 def read_table(table: str, rows: pl.LazyFrame, stays: pl.DataFrame) -> pl.LazyFrame:

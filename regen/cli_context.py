@@ -44,7 +44,9 @@ def prepare_fhir(
     from regen.data_prep.prepared import Prepared
 
     check_free(out, force)
-    _show(prepare(bundles, Prepared.open(studies), out, force).lines())
+    tally = prepare(bundles, Prepared.open(studies), out, force)
+    _show(tally.lines())
+    raise typer.Exit(1 if tally.refused["Bundle"] else 0)
 
 
 @prepare_app.command("meds")

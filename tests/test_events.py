@@ -53,7 +53,7 @@ def rows(*items: tuple[str, datetime | None, str, float | None], table: str = "t
 
 
 def join(frame: pl.LazyFrame, studies: Prepared, out: Path) -> tuple[Prepared, Tally]:
-    tally = attach(lambda _: [frame], studies, out, "test", {}, Tally("test"))
+    tally = attach(lambda _: [("t", frame)], studies, out, "test", {}, Tally("test"))
     return Prepared.open(out), tally
 
 

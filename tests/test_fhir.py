@@ -11,6 +11,7 @@ import polars as pl
 import pytest
 
 from regen.artifact import load_manifest
+from regen.cli import main
 from regen.data_prep.events import NO_TIME, NO_VALUE, Tally
 from regen.data_prep.fhir import NOT_READ, UTC, Patient, prepare, read_bundle
 from regen.data_prep.prepare import Entry, write
@@ -162,13 +163,17 @@ def test_a_bundle_without_its_patient_names_the_subject_by_reference() -> None:
     assert rows["subject_id"].to_list() == ["77"]
 
 
-def test_bundles_join_by_any_name_of_the_patient(tmp_path: Path) -> None:
+def test_bundles_join_by_any_name_of_the_patient(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write([Entry("s", "MRN-7", time=datetime(2180, 1, 2), report="Sinus rhythm.")], tmp_path / "data", "test", {}, workers=0)
     folder = tmp_path / "bundles"
     folder.mkdir()
     later = observation("8867-4", 90, effectiveDateTime="2180-01-02")
     (folder / "a.json").write_text(json.dumps(bundle(observation("8867-4", 80), later)))
     (folder / "b.json").write_text("{")
+    with pytest.raises(SystemExit) as stopped:
+        main(["prepare", "fhir", str(folder), "--studies", str(tmp_path / "data"), "--out", str(tmp_path / "typed")])
+    assert stopped.value.code == 1
+    assert "b.json" in capsys.readouterr().out
     tally = prepare([folder], Prepared.open(tmp_path / "data"), tmp_path / "out")
     rows = Prepared.open(tmp_path / "out").context(["s"])
     assert rows.select("subject_id", "code", "numeric_value").rows() == [("MRN-7", "VITAL//heart_rate", 80)]

@@ -175,6 +175,15 @@ def test_a_damaged_archive_is_refused(studies: Prepared, tmp_path: Path) -> None
         prepare(folder, studies, tmp_path / "out")
 
 
+@pytest.mark.parametrize("row", [b"1,11,2180-01-01 09:30:00,1,a,1,7,8,9\n", b"1,11,2180-01-01 09:30:00,1,\xff\xfe,1,7\n"])
+def test_rows_with_too_many_cells_or_no_text_are_refused(studies: Prepared, tmp_path: Path, row: bytes) -> None:
+    folder = archive(tmp_path / "ed")
+    (folder / "pyxis.csv").write_bytes(TABLES["pyxis"][0].encode() + b"\n" + row)
+    with pytest.raises(DataError, match="mimic-iv-ed, pyxis: expected UTF-8 text and as many cells"):
+        prepare(folder, studies, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
 def test_the_command_prints_the_table(studies: Prepared, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     archive(tmp_path / "ed")
     with pytest.raises(SystemExit) as stopped:
