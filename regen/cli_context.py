@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -23,12 +23,9 @@ def prepare_mimic_ed(
     force: Force = False,
 ) -> None:
     """ED stays beside studies. Example: regen prepare mimic-iv-ed mimic-iv-ed-2.2 --studies data --out with-context"""
-    from regen.artifact import check_free
     from regen.data_prep.mimic_ed import prepare
-    from regen.data_prep.prepared import Prepared
 
-    check_free(out, force)
-    _show(prepare(root, Prepared.open(studies), out, force).lines())
+    _attach(prepare, root, studies, out, force)
 
 
 @prepare_app.command("fhir")
@@ -39,13 +36,9 @@ def prepare_fhir(
     force: Force = False,
 ) -> None:
     """FHIR bundles beside studies. Example: regen prepare fhir bundles --studies data --out with-context"""
-    from regen.artifact import check_free
     from regen.data_prep.fhir import prepare
-    from regen.data_prep.prepared import Prepared
 
-    check_free(out, force)
-    tally = prepare(bundles, Prepared.open(studies), out, force)
-    _show(tally.lines())
+    tally = _attach(prepare, bundles, studies, out, force)
     raise typer.Exit(1 if tally.refused["Bundle"] else 0)
 
 
@@ -57,12 +50,9 @@ def prepare_meds(
     force: Force = False,
 ) -> None:
     """MEDS events beside studies. Example: regen prepare meds events.parquet --studies data --out with-context"""
-    from regen.artifact import check_free
     from regen.data_prep.meds import prepare
-    from regen.data_prep.prepared import Prepared
 
-    check_free(out, force)
-    _show(prepare(events, Prepared.open(studies), out, force).lines())
+    _attach(prepare, events, studies, out, force)
 
 
 @prepare_app.command("demos")
@@ -74,6 +64,17 @@ def prepare_demos(
 
     for tally in read_all(root):
         _show(tally.lines())
+
+
+def _attach(prepare: Callable[..., Any], source: Path | list[Path], studies: Path, out: Path, force: bool) -> Any:
+    """Join a source to the studies and print its tally, which comes back."""
+    from regen.artifact import check_free
+    from regen.data_prep.prepared import Prepared
+
+    check_free(out, force)
+    tally = prepare(source, Prepared.open(studies), out, force)
+    _show(tally.lines())
+    return tally
 
 
 def _show(lines: Iterable[str]) -> None:
