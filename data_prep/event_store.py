@@ -4,8 +4,8 @@
     print(*tally.lines(), sep="\\n")
 
 `tables` is called with a scratch folder and yields names and lazy frames of regen.data_prep.events.CANDIDATE. Each is run once, streaming, into a
-file; the studies are then taken in slices of whole subjects, so that memory does not grow with the archive. The new folder holds the old one's files as hard
-links (a copy on another disk), events.parquet, and the tally in its manifest.
+file; the studies are then taken in slices of whole subjects, so that memory does not grow with the archive. The new folder holds the old one's files
+as hard links (a copy on another disk), events.parquet, and the tally in its manifest.
 """
 
 from __future__ import annotations
