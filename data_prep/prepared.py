@@ -4,6 +4,7 @@
       studies.parquet     one row a study: ids, time, split, report, statements, age, sex, language, site, device, signal row
       ecg/00000.parquet   packed signals (regen.data_prep.signal_store)
       cxr/00000.parquet   packed chest X-rays (regen.data_prep.image_store), only if there are any
+      events.parquet      the patients' context (regen.data_prep.events), only if it was joined (regen.data_prep.event_store)
       failed.csv          the studies that could not be read, and why (only if there are any)
       manifest.json
 
@@ -12,7 +13,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +22,13 @@ import numpy.typing as npt
 import polars as pl
 
 from regen.artifact import load_manifest
+from regen.data_prep.events import EVENTS
 from regen.data_prep.image_store import Bytes, read_images
 from regen.data_prep.signal_store import read_rows
 from regen.study import Ecg, FloatArray, Study
 
 SPLITS = ("train", "val", "test")
+EVENTS_FILE = "events.parquet"
 SECONDS = 10.0
 """Stored length; longer recordings are cut to their first 10 s, shorter ones filled with missing samples."""
 
@@ -66,6 +69,17 @@ class Prepared:
     def digest(self) -> str:
         """SHA-256 of studies.parquet, for the manifests of what is made from it."""
         return str(self.manifest["files"]["studies.parquet"]["sha256"])
+
+    @property
+    def events(self) -> pl.LazyFrame | None:
+        """The context of all studies (regen.data_prep.events.EVENTS), in no promised order; None where the folder has none."""
+        return pl.scan_parquet(self.path / EVENTS_FILE) if EVENTS_FILE in self.manifest["files"] else None
+
+    def context(self, study_ids: Sequence[str]) -> pl.DataFrame:
+        """The context rows of the given studies: by study, those without a time first, then older first. Empty where nothing is known."""
+        if self.events is None:
+            return pl.DataFrame(schema=EVENTS)
+        return self.events.filter(pl.col("study_id").is_in(list(study_ids))).collect().sort("study_id", "time", maintain_order=True)
 
     def split(self, name: str, with_ecg: bool = True) -> pl.DataFrame:
         """Rows of one split, in stored order; with_ecg leaves out studies without a recording: a report alone, a chest X-ray."""

@@ -134,10 +134,10 @@ def doctor() -> None:
 
 
 def _add_groups() -> None:
-    from regen import cli_bench, cli_eval, cli_prepare
+    from regen import cli_bench, cli_context, cli_eval
     from regen import cli_learn as learn
 
-    app.add_typer(cli_prepare.prepare_app, name="prepare")
+    app.add_typer(cli_context.prepare_app, name="prepare")
     app.add_typer(learn.train_app, name="train")
     app.add_typer(learn.index_app, name="index")
     app.command(name="adapt")(learn.adapt)

@@ -94,6 +94,21 @@ def bench_cxr(
     _show({"decode": decoded, "encode": encoded}, [*cxr.lines(decoded), *space.lines(encoded)], out)
 
 
+@bench_app.command("context")
+def bench_context(
+    stays: Annotated[int, typer.Option(help="how many ED stays are made up", min=100)] = 100000,
+    repeats: Annotated[int, typer.Option(help="rounds; product and peer take turns in each", min=1)] = 3,
+    out: Annotated[Path | None, typer.Option(help="also write every figure as JSON")] = None,
+    force: Annotated[bool, typer.Option("--force", help="replace an output that exists")] = False,
+) -> None:
+    """ED tables joined to studies against the same join in pandas. Example: regen bench context --stays 100000"""
+    from regen.eval import bench_context as context
+
+    _prepare(out, force, 0)
+    result = context.bench(stays, repeats)
+    _show(result, context.lines(result), out)
+
+
 def _prepare(out: Path | None, force: bool, threads: int) -> None:
     from regen.artifact import check_free_file
 
