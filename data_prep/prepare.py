@@ -27,6 +27,7 @@ from regen.data_prep.killable import Lost, run_each
 from regen.data_prep.prepared import SCHEMA, SECONDS, SPLITS
 from regen.data_prep.readers import read_study
 from regen.data_prep.signal_store import SignalWriter
+from regen.data_prep.views import join_views
 from regen.errors import DataError, RegenError, did_you_mean
 from regen.study import Ecg, Study
 
@@ -173,15 +174,14 @@ def _read_one(job: tuple[Entry, float, int]) -> tuple[Study | None, str | None]:
 
 
 def _read_views(entry: Entry) -> Study:
-    """All images of a study as one; what the first file knows of the patient stands. Views that the source names keep that name."""
+    """All images of a study as one. Views that the source names keep that name."""
     named = entry.views or (None,) * len(entry.images)
     studies = [read_study(path) for path in entry.images]
     without = [path for path, study in zip(entry.images, studies, strict=True) if not study.cxr]
     if without:
         raise DataError(f"{without[0]}: expected a chest X-ray, got another kind of recording; leave it out of the study")
-    views = [replace(v, view=name or v.view) for name, study in zip(named, studies, strict=True) for v in study.cxr]
-    flags = tuple(dict.fromkeys(flag for study in studies for flag in study.flags))
-    return replace(studies[0], cxr=tuple(views), flags=flags)
+    pairs = zip(named, studies, strict=True)
+    return join_views([replace(study, cxr=tuple(replace(v, view=name or v.view) for v in study.cxr)) for name, study in pairs])
 
 
 def _row(entry: Entry, study: Study | None, seed: int) -> dict[str, Any]:

@@ -60,7 +60,7 @@ def draft_files(
 def _source(files: list[Path], studies: Path | None, split: str, any_image: bool, pipeline: Pipeline) -> tuple[Iterable[Study], int, list[Failure]]:
     if studies is None:
         found = FileStudies.of(files, any_image, _SHOWN_SIDE)
-        return _draftable(found, pipeline, found.failures), len(found.paths), found.failures
+        return _draftable(found, pipeline, found.failures), len(found.groups), found.failures
     if split not in SPLITS:
         raise ConfigError(f"--split: expected one of {', '.join(SPLITS)}, got {split!r}{did_you_mean(split, SPLITS)}")
     data = Prepared.open(studies)

@@ -13,6 +13,7 @@ from PIL import Image
 from records import write_wfdb
 from test_shared import CPU, TINY
 
+from regen.batch import read_studies
 from regen.bundle import make_bundle
 from regen.chest import draft_chest, see_chest
 from regen.cli import main
@@ -20,10 +21,12 @@ from regen.data_prep.chexpert import OBSERVATIONS
 from regen.data_prep.prepare import write
 from regen.data_prep.prepared import Prepared
 from regen.data_prep.synthetic_cohort import entries
+from regen.data_prep.views import join_views
 from regen.encoders.images import known_observations
 from regen.encoders.shared_recipe import SharedRecipe
 from regen.encoders.train_shared import train_shared
 from regen.errors import ConfigError, DataError
+from regen.eval.dicom_samples import phantom, write_dicom
 from regen.evaluating.chest import evaluate_chest
 from regen.evaluating.maps import evaluate_maps
 from regen.evaluating.probe import evaluate_probe
@@ -119,6 +122,29 @@ def test_one_name_twice_becomes_two_studies(capsys: pytest.CaptureFixture[str], 
     out = tmp_path / "d.jsonl"
     assert call(capsys, "draft", image, image, image, "--bundle", bundle, "--out", out, "--device", "cpu")[0] == 0
     assert len({json.loads(text)["study_id"] for text in out.read_text().splitlines()}) == 3
+
+
+def test_the_views_of_one_study_are_one_case(capsys: pytest.CaptureFixture[str], bundle: Path, tmp_path: Path, rng: np.random.Generator) -> None:
+    folder = tmp_path / "scans"
+    folder.mkdir()
+    for name, view, study in (("a", "LL", "1.2.3"), ("b", "PA", "1.2.9"), ("c", "PA", "1.2.3")):
+        write_dicom(folder / f"{name}.dcm", phantom(80, 64, rng), ViewPosition=view, StudyInstanceUID=study)
+    (tmp_path / "empty").mkdir()
+    out = tmp_path / "d.jsonl"
+    code, _, err = call(capsys, "draft", tmp_path / "empty", folder, "--bundle", bundle, "--out", out, "--html", tmp_path / "page", "--device", "cpu")
+    assert [json.loads(text)["study_id"] for text in out.read_text().splitlines()] == ["1.2.3", "1.2.9"]
+    assert (code, "found none" in " ".join(err.split())) == (1, True)
+    page = (tmp_path / "page" / "index.html").read_text()
+    assert page.index("PA, image 1 of 2") < page.index("LATERAL, image 2 of 2")
+    _, told, _ = call(capsys, "classify", folder, "--bundle", bundle, "--json", "--device", "cpu")
+    rows = [json.loads(text) for text in told.splitlines()]
+    assert [(row["study_id"], row["view"], row["views"]) for row in rows] == [("1.2.3", "PA", 2), ("1.2.9", "PA", 1)]
+    pipe = Pipeline.from_pretrained(bundle, "cpu")
+    with pytest.raises(DataError, match="expected one study, got a folder with 2"):
+        pipe.search(folder)
+    (folder / "b.dcm").unlink()
+    pipe.search(folder)
+    np.testing.assert_allclose(pipe.place(pipe.query(folder))[1], pipe.place(join_views(list(read_studies([folder / "c.dcm", folder / "a.dcm"]))))[1])
 
 
 def test_without_retrieval_the_draft_cites_nothing_and_says_so(bundle: Path, rng: np.random.Generator) -> None:
