@@ -132,8 +132,7 @@ def age_of(dataset: Any) -> float | None:
         born, time = datetime.strptime(str(dataset.get("PatientBirthDate") or ""), "%Y%m%d"), time_of(dataset)
     except ValueError:
         return None
-    age = (time - born).days / 365.25 if time else -1.0
-    return age if 0 <= age <= 130 else None
+    return (time - born).days / 365.25 if time else None
 
 
 def _syntax(path: Path) -> str:

@@ -26,6 +26,7 @@ from regen.data_prep.image_store import ImageWriter, square
 from regen.data_prep.killable import Lost, run_each
 from regen.data_prep.prepared import SCHEMA, SECONDS, SPLITS
 from regen.data_prep.readers import read_study
+from regen.data_prep.recording import age_or_missing
 from regen.data_prep.signal_store import SignalWriter
 from regen.data_prep.views import join_views
 from regen.errors import DataError, RegenError, did_you_mean
@@ -84,12 +85,12 @@ def write(
     entries: Iterable[Entry], out: str | Path, source: str, options: dict[str, Any], rate: float = 100.0, seed: int = 0,
     workers: int = 2, force: bool = False, progress: Callable[[Iterable[Any]], Iterable[Any]] = iter, pixels: int = 224,
 ) -> Summary:  # fmt: skip
-    """Read every entry and publish the prepared folder. A file that cannot be read is listed and left out; the rest goes on.
+    """Read every entry and publish the prepared folder. A file that cannot be read, or an id that came before, is listed and left out.
 
     rate: samples a second of stored recordings; pixels: side of stored images.
 
     Raises:
-        DataError: two entries with one study_id, an unknown split, a subject in two splits, or not one study that could be read.
+        DataError: an unknown split, a subject in two splits, or not one study that could be read.
     """
     summary = Summary()
     config = {"source": source, "rate": rate, "pixels": pixels, "seed": seed, **options}
@@ -101,7 +102,7 @@ def write(
         split_of_subject: dict[str, str] = {}
         for entry, study, reason in progress(_read_all(entries, rate, pixels, workers)):
             if entry.study_id in seen:
-                raise DataError(f"{source}: expected each study_id once, got {entry.study_id!r} twice; make the ids unique")
+                reason = f"{source}: expected each study_id once, got {entry.study_id!r} again; this one was left out: make the ids unique"
             seen.add(entry.study_id)
             if reason is not None:
                 summary.failures.append(Failure(entry.study_id, entry.path or "|".join(entry.images), reason))
@@ -195,12 +196,13 @@ def _row(entry: Entry, study: Study | None, seed: int) -> dict[str, Any]:
         value = getattr(entry, name)
         return getattr(study, name, None) if value is None else value
 
+    age, notes = age_or_missing(known("age"))
     statements, observations, sections = known("statements"), known("observations"), known("sections")
     return {
         "study_id": entry.study_id, "subject_id": subject, "time": known("time"), "split": split, "report": known("report"),
         "statements": None if statements is None else [{"code": c, "likelihood": v} for c, v in statements.items()],
-        "language": known("language"), "age": known("age"), "sex": known("sex"), "site": entry.site, "device": entry.device,
-        "source": entry.path or "|".join(entry.images) or (study.source if study else ""), "flags": list(study.flags) if study else [],
+        "language": known("language"), "age": age, "sex": known("sex"), "site": entry.site, "device": entry.device,
+        "source": entry.path or "|".join(entry.images) or (study.source if study else ""), "flags": [*(study.flags if study else ()), *notes],
         "observations": None if observations is None else [{"code": c, "likelihood": v} for c, v in observations.items()],
         "sections": None if sections is None else [{"name": n, "text": t} for n, t in sections.items()],
     }  # fmt: skip

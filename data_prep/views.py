@@ -10,8 +10,13 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
+from regen.errors import DataError
 from regen.study import Study
+
+SMALLEST, LONGEST = 16, 4
+"""Pixels that the shorter side of a chest X-ray has at least, and how many times as long the longer one is at most."""
 
 _VIEWS = (
     ("PA", re.compile(r"\bPA\b|POSTERO-?\s?ANTERIOR", re.IGNORECASE)),
@@ -35,6 +40,20 @@ def is_lateral(view: str | None) -> bool:
 def frontal_rank(view: str | None) -> int:
     """0 for a frontal view, 1 for one without a name, 2 for a lateral or oblique one: the order in which a study's views are kept."""
     return 1 if not view else 2 if is_lateral(view) else 0
+
+
+def check_shape(height: int, width: int, path: Path) -> None:
+    """Refuse what is too small or too long to be a view of a chest.
+
+    Raises:
+        DataError: a side below SMALLEST, or LONGEST times as long as the other one.
+    """
+    short, long = sorted((height, width))
+    if short < SMALLEST or long > LONGEST * short:
+        raise DataError(
+            f"{path}: expected a chest X-ray of at least {SMALLEST} pixels a side, at most {LONGEST} times as long as wide, got {width} x {height}; "
+            "give the whole image"
+        )
 
 
 def join_views(studies: Sequence[Study]) -> Study:

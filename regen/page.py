@@ -83,6 +83,7 @@ _FLAGS = {
     "lead_missing": "Lead {} was not recorded.",
     "lead_flat": "Lead {} was a flat line and was left out.",
     "lead_derived": "Lead {} was computed from other leads.",
+    "age_implausible": "The age on file, {}, is none that a person has and was left out.",
     "cropped": "The recording is longer than ten seconds; only its first ten seconds were read.",
     "padded": "The recording is shorter than ten seconds.",
     "no_retrieval": "Written without retrieved cases.",

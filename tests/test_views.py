@@ -11,6 +11,7 @@ from PIL import Image
 
 from regen import batch
 from regen.batch import FileStudies, read_studies
+from regen.data_prep.readers import read_study
 from regen.data_prep.study_files import group_files
 from regen.data_prep.views import frontal_rank, join_views
 from regen.errors import DataError
@@ -125,3 +126,26 @@ def test_a_file_that_crashes_its_decoder_is_an_error_for_every_way_in(
             way(dicoms / "b.dcm")
     with pytest.raises(DataError, match="exit code 7"):
         pipeline.draft([dicoms / "b.dcm"])
+
+
+@pytest.mark.parametrize(
+    ("shape", "fits"), [((400, 1), False), ((1, 400), False), ((15, 15), False), ((16, 16), True), ((20, 90), False), ((20, 80), True)]
+)
+def test_what_is_tiny_or_long_is_no_chest(tmp_path: Path, shape: tuple[int, int], fits: bool, rng: np.random.Generator) -> None:
+    pixels = rng.integers(0, 4096, shape).astype(np.uint16)
+    Image.fromarray((pixels >> 4).astype(np.uint8)).save(tmp_path / "a.png")
+    for path in (tmp_path / "a.png", write_dicom(tmp_path / "a.dcm", pixels)):
+        if fits:
+            assert read_study(path).cxr[0].pixels.shape == shape
+        else:
+            with pytest.raises(DataError, match=f"at least 16 pixels a side.*got {shape[1]} x {shape[0]}"):
+                read_study(path)
+
+
+def test_a_file_with_an_age_that_nobody_has_says_so(tmp_path: Path, rng: np.random.Generator) -> None:
+    pixels = phantom(40, 40, rng)
+    study = read_study(write_dicom(tmp_path / "a.dcm", pixels, PatientAge="999Y"))
+    assert (study.age, "age_implausible:999" in study.flags) == (None, True)
+    study = read_study(write_dicom(tmp_path / "a.dcm", pixels, PatientBirthDate="20250101", StudyDate="20200101"))
+    assert (study.age, any(flag.startswith("age_implausible:-5") for flag in study.flags)) == (None, True)
+    assert read_study(write_dicom(tmp_path / "a.dcm", pixels, PatientAge="061Y")).age == 61
