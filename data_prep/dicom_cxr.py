@@ -17,7 +17,7 @@ from regen.data_prep.dicom_file import age_of, brief, open_dicom, time_of
 from regen.data_prep.dicom_pixels import PIXELS, stored_image
 from regen.data_prep.dicom_window import windowed
 from regen.data_prep.recording import sex_of
-from regen.data_prep.views import check_shape, view_of
+from regen.data_prep.views import view_of
 from regen.errors import DataError, MissingExtraError
 from regen.study import Cxr, Study
 
@@ -64,7 +64,6 @@ def _study(dataset: Any, path: Path, force: bool, limit: int) -> Study:
     if wrong and not force:
         raise DataError(f"{path}: expected a chest X-ray, got {wrong}; leave it out, or force it where the header is wrong")
     image = stored_image(dataset, path, limit)
-    check_shape(image.pixels.shape[0], image.pixels.shape[1], path)
     if image.pixels.min() == image.pixels.max():
         raise DataError(f"{path}: expected an image, got the value {image.values[image.pixels.flat[0]]:g} in every pixel; check the export")
     pixels, how = windowed(dataset, image)

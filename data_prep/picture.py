@@ -20,7 +20,6 @@ import numpy.typing as npt
 from regen.data_prep.dicom_file import brief, kind_of
 from regen.data_prep.dicom_pixels import PIXELS
 from regen.data_prep.dicom_window import look_up, percentiles
-from regen.data_prep.views import check_shape
 from regen.errors import DataError
 from regen.study import Cxr, FloatArray, Study
 
@@ -70,7 +69,6 @@ def _decoded(path: Path, kind: str, force: bool, limit: int) -> tuple[FloatArray
         width, height = picture.size
         if width * height > limit:
             raise DataError(f"{path}: expected at most {limit} pixels, got {width} x {height} = {width * height}; scale it down, or raise the limit")
-        check_shape(height, width, path)
         if picture.mode not in {"1", "L", "LA", "P", "PA", "RGB", "RGBA", "I;16", "I"}:
             raise DataError(f"{path}: expected a grey picture, got mode {picture.mode}; export it in grey")
         if getattr(picture, "n_frames", 1) > 1:

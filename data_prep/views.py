@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from regen.errors import DataError
-from regen.study import Study
+from regen.study import Cxr, Study
 
 SMALLEST, LONGEST = 16, 4
 """Pixels that the shorter side of a chest X-ray has at least, and how many times as long the longer one is at most."""
@@ -42,12 +42,13 @@ def frontal_rank(view: str | None) -> int:
     return 1 if not view else 2 if is_lateral(view) else 0
 
 
-def check_shape(height: int, width: int, path: Path) -> None:
+def check_shape(view: Cxr, path: Path) -> None:
     """Refuse what is too small or too long to be a view of a chest.
 
     Raises:
         DataError: a side below SMALLEST, or LONGEST times as long as the other one.
     """
+    height, width = view.pixels.shape
     short, long = sorted((height, width))
     if short < SMALLEST or long > LONGEST * short:
         raise DataError(
