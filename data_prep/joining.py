@@ -4,6 +4,7 @@
     made.shared, made.written                     53123, {"train": ..., "val": ..., "test": ...}
 
 Nobody can check that a number means the same person in both: whoever joins says so. Recordings and images are copied bit by bit.
+The manifest names the archives with a plus between them.
 """
 
 from __future__ import annotations
@@ -51,7 +52,8 @@ def join(first: str | Path, second: str | Path, out: str | Path, splits: str = "
     pixels = _one("pixels", "cxr_rows", parts, [part.pixels for part in parts])
     _no_id_twice(parts)
     studies, shared = _one_split(parts, splits)
-    config = {"source": "join", "rate": fs, "pixels": pixels, "splits": splits}
+    sources = dict.fromkeys(name for part in parts for name in str(part.manifest["config"]["source"]).split("+"))
+    config = {"source": "+".join(sources), "rate": fs, "pixels": pixels, "splits": splits}
     with new_artifact(out, "prepare", config, {"first": parts[0].digest, "second": parts[1].digest}, force) as work:
         work.clear()
         signals, images = SignalWriter(work.path / "ecg"), ImageWriter(work.path / "cxr", int(pixels))

@@ -79,9 +79,10 @@ class Pipeline:
         """
         folder = find_bundle(name)
         where = pick_device(device)
-        load_manifest(folder, "bundle")
+        manifest = load_manifest(folder, "bundle")
         space = load_space(folder / "encoder", where)
         archive = Archive.open(folder / "index", gpu=where.type == "cuda")
+        archive.limits = {**manifest.get("limits", {}), **archive.limits}
         require_partner(f"{folder}/index", archive.fingerprint, space.fingerprint, "regen index build, then regen bundle")
         writer = LocalWriter.open(folder / "generator", archive.part("ecg"), where) if (folder / "generator").is_dir() else None
         if writer is not None:

@@ -31,7 +31,9 @@ from regen.evaluating.chest import evaluate_chest
 from regen.evaluating.maps import evaluate_maps
 from regen.evaluating.probe import evaluate_probe
 from regen.evaluating.space import evaluate_space, modality_of
-from regen.index.build import build_index
+from regen.index import limits
+from regen.index.build import build_index, encode_views
+from regen.index.case_index import Asker
 from regen.pipeline import Pipeline
 from regen.study import Cxr, Study
 
@@ -157,14 +159,32 @@ def test_without_retrieval_the_draft_cites_nothing_and_says_so(bundle: Path, rng
     assert {s.status for s in draft.sentences} == {"uncertain"}
 
 
-def test_adapt_stores_an_adapter_that_draft_and_classify_use(
-    capsys: pytest.CaptureFixture[str], data: Prepared, bundle: Path, image: Path, tmp_path: Path
+def test_a_new_index_knows_how_near_the_nearest_case_of_a_usual_image_is(
+    data: Prepared, bundle: Path, image: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(limits, "FEWEST", 2)
+    build_index(data.path, bundle / "encoder", tmp_path / "index")
+    make_bundle(bundle / "encoder", tmp_path / "index", None, tmp_path / "bundle")
+    pipe = Pipeline.from_pretrained(tmp_path / "bundle", "cpu")
+    rows = data.split_cxr("val")
+    near = [pipe.archive.part("cxr").hits(vector, 1, Asker())[0].score for vector in encode_views(data, rows, pipe.space)]
+    assert pipe.archive.limits == {"cxr": pytest.approx(np.quantile(near, limits.RARE), abs=2e-3)}
+    for limit, flagged in ((1.1, True), (-1.0, False)):
+        pipe.archive.limits["cxr"] = limit
+        assert ("low_evidence" in pipe.draft(image).flags) == flagged
+
+
+def test_adapt_stores_an_adapter_that_draft_and_classify_use(
+    capsys: pytest.CaptureFixture[str], data: Prepared, bundle: Path, image: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "FEWEST", 2)
+    assert Pipeline.from_pretrained(bundle, "cpu").archive.limits == {}, "built from too few"
     other = tmp_path / "adapted"
     code, out, err = call(capsys, "adapt", "--bundle", bundle, "--studies", data.path, "--out", other, "--specificity", "0.8", "--device", "cpu")
     assert (code, "AUROC" in out) == (0, True), err
     pipe = Pipeline.from_pretrained(other, "cpu")
     assert pipe.adapter is not None
+    assert 0 < pipe.archive.limits["cxr"] < 1
     learned = dict(zip(pipe.adapter.names, pipe.adapter.points, strict=True))
     code, out, _ = call(capsys, "classify", image, "--bundle", other, "--json", "--device", "cpu")
     rows = {row["name"]: row for row in json.loads(out)["findings"]}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,7 @@ from regen.encoders.pairs import pair_studies
 from regen.encoders.shared_recipe import SharedRecipe
 from regen.encoders.train_shared import train_shared
 from regen.errors import ConfigError, DataError
+from regen.index.cases import cases_from
 
 
 def prepared(out: Path, given: Iterable[Entry], **options: object) -> Prepared:
@@ -63,6 +65,20 @@ def test_several_views_and_both_kinds_in_one_folder_keep_their_order(parts: tupl
     assert more.studies[:80].equals(rows)
     hearts = more.studies[80:].filter(more.studies[80:]["ecg_row"].is_not_null())
     np.testing.assert_array_equal(more.load(hearts), other.load(other.studies.filter(other.studies["ecg_row"].is_not_null())))
+
+
+def test_shifted_dates_stay_incomparable(parts: tuple[Prepared, Prepared], tmp_path: Path) -> None:
+    folders = []
+    for source, given in (("mimic-cxr", entries(4, 5, ("cxr",))), ("mimic-iv-ecg", entries(4, 5, ("ecg",)))):
+        named = [replace(entry, study_id=f"{source}-{entry.study_id}", time=datetime(2180, 5, 6)) for entry in given]
+        write(named, tmp_path / source, source, {}, workers=1, pixels=32)
+        folders.append(tmp_path / source)
+    join(*folders, tmp_path / "both")
+    both = Prepared.open(tmp_path / "both")
+    assert both.manifest["config"]["source"] == "mimic-cxr+mimic-iv-ecg"
+    assert both.studies["time"].null_count() == 0
+    cases = cases_from(both, both.studies)
+    assert cases["time"].null_count() == len(cases) == 8
 
 
 def test_a_tri_modal_encoder_trains_on_the_pairs(parts: tuple[Prepared, Prepared], tmp_path: Path) -> None:
