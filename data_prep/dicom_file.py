@@ -63,6 +63,27 @@ def kind_of(path: Path) -> str:
     return "PNG" if head.startswith(b"\x89PNG\r\n\x1a\n") else "JPEG" if head.startswith(b"\xff\xd8\xff") else ""
 
 
+def study_key(path: Path) -> tuple[str, str] | None:
+    """(StudyInstanceUID, PatientID) of a file, read without its pixels; None where it names no study.
+
+    Raises:
+        DataError: as open_dicom.
+    """
+    import pydicom
+
+    try:
+        if _syntax(path) == DEFLATED:
+            dataset = open_dicom(path)
+        else:
+            dataset = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=["StudyInstanceUID", "PatientID"])
+        study = str(dataset.get("StudyInstanceUID") or "").strip()
+        return (study, str(dataset.get("PatientID") or "").strip()) if study else None
+    except DataError:
+        raise
+    except Exception as error:  # pydicom lets many kinds through on damaged files
+        raise DataError(f"{path}: expected a DICOM file, could not parse it ({brief(error)}); export it again") from error
+
+
 def is_ecg(path: Path) -> bool:
     """The file's first few hundred bytes call it a waveform. False where they cannot be read."""
     from pydicom.filereader import read_file_meta_info
@@ -111,8 +132,7 @@ def age_of(dataset: Any) -> float | None:
         born, time = datetime.strptime(str(dataset.get("PatientBirthDate") or ""), "%Y%m%d"), time_of(dataset)
     except ValueError:
         return None
-    age = (time - born).days / 365.25 if time else -1.0
-    return age if 0 <= age <= 130 else None
+    return (time - born).days / 365.25 if time else None
 
 
 def _syntax(path: Path) -> str:

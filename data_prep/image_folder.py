@@ -25,7 +25,7 @@ from regen.data_prep.prepare import Entry
 from regen.data_prep.recording import sex_of
 from regen.data_prep.sections import has_headings, parse_sections, report_of
 from regen.data_prep.tables import number_of, read_table, time_of
-from regen.data_prep.views import is_lateral
+from regen.data_prep.views import frontal_rank
 from regen.errors import DataError, did_you_mean
 
 COLUMNS = ("image", "report", "study_id", "subject_id", "time", "age", "sex", "language", "split", "view")
@@ -114,14 +114,8 @@ def observations_of(cells: dict[str, Any], who: str) -> dict[str, float] | None:
 
 def frontal_first(images: Sequence[str], views: Sequence[str | None]) -> tuple[tuple[str, ...], tuple[str | None, ...]]:
     """Views of a study in their order, but PA, AP and other frontal ones first, then unnamed ones, then lateral and oblique ones."""
-    order = sorted(range(len(images)), key=lambda i: _rank(views[i]))
+    order = sorted(range(len(images)), key=lambda i: frontal_rank(views[i]))
     return tuple(images[i] for i in order), tuple((views[i] or "").upper() or None for i in order)
-
-
-def _rank(view: str | None) -> int:
-    if not view:
-        return 1
-    return 2 if is_lateral(view) else 0
 
 
 def locate_image(folder: Path, image: str) -> Path:

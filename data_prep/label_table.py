@@ -23,7 +23,7 @@ from regen.data_prep.chexpert import CELLS
 from regen.data_prep.image_folder import COLUMNS
 from regen.data_prep.prepare import split_of
 from regen.data_prep.prepared import SPLITS
-from regen.data_prep.recording import sex_of
+from regen.data_prep.recording import age_or_missing, sex_of
 from regen.data_prep.tables import number_of, read_table
 from regen.errors import DataError, did_you_mean
 from regen.study import FloatArray
@@ -73,7 +73,7 @@ def read_label_table(path: str | Path) -> LabelTable:
             raise DataError(f"{who}: expected train, val or test in split, got {cells['split']!r}{did_you_mean(cells['split'], SPLITS)}")
         values = [_value(cells[name], name, who) for name in names]
         if not np.isnan(values).all():
-            rows.append((cells | {"image": image}, number_of(cells.get("age"), "age", who), values))
+            rows.append((cells | {"image": image}, age_or_missing(number_of(cells.get("age"), "age", who))[0], values))
     if not rows:
         raise DataError(f"{path}: expected rows with a label of 1 or 0, got none; {_REMEDY}")
     ids = [cells.get("study_id") or cells["image"] for cells, _, _ in rows]

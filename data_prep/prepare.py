@@ -29,7 +29,9 @@ from regen.data_prep.image_store import ImageWriter, square
 from regen.data_prep.killable import Lost, run_each
 from regen.data_prep.prepared import SCHEMA, SECONDS, SPLITS
 from regen.data_prep.readers import read_study
+from regen.data_prep.recording import age_or_missing
 from regen.data_prep.signal_store import SignalWriter
+from regen.data_prep.views import join_views
 from regen.errors import DataError, RegenError, did_you_mean
 from regen.study import Ecg, Study
 
@@ -90,12 +92,12 @@ def write(
     workers: int = 2, force: bool = False, progress: Callable[[Iterable[Any]], Iterable[Any]] = iter, pixels: int = 224,
     beside: Callable[[Path], None] | None = None,
 ) -> Summary:  # fmt: skip
-    """Read every entry and publish the prepared folder. A file that cannot be read is listed and left out; the rest goes on.
+    """Read every entry and publish the prepared folder. A file that cannot be read, or an id that came before, is listed and left out.
 
     rate: samples a second of stored recordings; pixels: side of stored images; beside: writes what else belongs into the folder.
 
     Raises:
-        DataError: two entries with one study_id, an unknown split, a subject in two splits, or not one study that could be read.
+        DataError: an unknown split, a subject in two splits, or not one study that could be read.
     """
     summary = Summary()
     config = {"source": source, "rate": rate, "pixels": pixels, "seed": seed, **options}
@@ -107,7 +109,7 @@ def write(
         split_of_subject: dict[str, str] = {}
         for entry, study, reason in progress(_read_all(entries, partial(_read_one, rate=rate, pixels=pixels), workers)):
             if entry.study_id in seen:
-                raise DataError(f"{source}: expected each study_id once, got {entry.study_id!r} twice; make the ids unique")
+                reason = f"{source}: expected each study_id once, got {entry.study_id!r} again; this one was left out: make the ids unique"
             seen.add(entry.study_id)
             if reason is not None:
                 summary.failures.append(Failure(entry.study_id, entry.path or "|".join(entry.images), reason))
@@ -189,15 +191,14 @@ def _read_one(job: _Job, rate: float, pixels: int) -> tuple[Study | None, str | 
 
 
 def _read_views(images: Sequence[str], views: Sequence[str | None]) -> Study:
-    """All images of a study as one; what the first file knows of the patient stands. Views that the source names keep that name."""
+    """All images of a study as one. Views that the source names keep that name."""
     named = views or (None,) * len(images)
     studies = [read_study(path) for path in images]
     without = [path for path, study in zip(images, studies, strict=True) if not study.cxr]
     if without:
         raise DataError(f"{without[0]}: expected a chest X-ray, got another kind of recording; leave it out of the study")
-    cxr = [replace(v, view=name or v.view) for name, study in zip(named, studies, strict=True) for v in study.cxr]
-    flags = tuple(dict.fromkeys(flag for study in studies for flag in study.flags))
-    return replace(studies[0], cxr=tuple(cxr), flags=flags)
+    pairs = zip(named, studies, strict=True)
+    return join_views([replace(study, cxr=tuple(replace(v, view=name or v.view) for v in study.cxr)) for name, study in pairs])
 
 
 def _row(entry: Entry, study: Study | None, seed: int) -> dict[str, Any]:
@@ -211,12 +212,13 @@ def _row(entry: Entry, study: Study | None, seed: int) -> dict[str, Any]:
         value = getattr(entry, name)
         return getattr(study, name, None) if value is None else value
 
+    age, notes = age_or_missing(known("age"))
     statements, observations, sections = known("statements"), known("observations"), known("sections")
     return {
         "study_id": entry.study_id, "subject_id": subject, "time": known("time"), "split": split, "report": known("report"),
         "statements": None if statements is None else [{"code": c, "likelihood": v} for c, v in statements.items()],
-        "language": known("language"), "age": known("age"), "sex": known("sex"), "site": entry.site, "device": entry.device,
-        "source": entry.path or "|".join(entry.images) or (study.source if study else ""), "flags": list(study.flags) if study else [],
+        "language": known("language"), "age": age, "sex": known("sex"), "site": entry.site, "device": entry.device,
+        "source": entry.path or "|".join(entry.images) or (study.source if study else ""), "flags": [*(study.flags if study else ()), *notes],
         "observations": None if observations is None else [{"code": c, "likelihood": v} for c, v in observations.items()],
         "sections": None if sections is None else [{"name": n, "text": t} for n, t in sections.items()],
     }  # fmt: skip

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from regen.data_prep.dicom_cxr import cxr_of
 from regen.data_prep.dicom_ecg import ecg_of
 from regen.data_prep.dicom_file import holds_waveform, is_ecg, kind_of, open_dicom
 from regen.data_prep.picture import read_picture
+from regen.data_prep.recording import age_or_missing
+from regen.data_prep.views import check_shape
 from regen.data_prep.wfdb_reader import read_wfdb
 from regen.errors import DataError
 from regen.study import Study
@@ -39,10 +42,10 @@ READERS: dict[str, Reader] = {
 def read_study(path: str | Path, force: bool = False) -> Study:
     """Open one file with the reader of its suffix; a DICOM file without one (or named by its UID) is known by its mark.
 
-    force: read images that do not look like a chest X-ray, with a flag 'forced:...'.
+    force: read images that do not look like a chest X-ray, with a flag 'forced:...'. An age that nobody has is missing, with a flag.
 
     Raises:
-        DataError: no such file, no reader for it, or whatever the reader finds wrong.
+        DataError: no such file, no reader for it, an image too small or too long, or whatever the reader finds wrong.
         MissingExtraError: a DICOM image whose decoder is not installed.
     """
     path = Path(path)
@@ -56,7 +59,11 @@ def read_study(path: str | Path, force: bool = False) -> Study:
     if reader is None:
         state = "a file of another kind" if path.exists() else "no such file"
         raise DataError(f"{path}: expected an ECG or a chest X-ray ({', '.join(sorted(READERS))}), got {state}; convert it to WFDB, DICOM or PNG")
-    return reader(path, force)
+    study = reader(path, force)
+    for view in study.cxr:
+        check_shape(view, path)
+    age, notes = age_or_missing(study.age)
+    return replace(study, age=age, flags=study.flags + notes) if notes else study
 
 
 def is_image(path: Path) -> bool:

@@ -13,6 +13,8 @@ from regen.study import LEADS, Ecg, FloatArray, Study
 
 RATES = (100.0, 1000.0)
 """Lowest and highest sampling rate that is read, Hz."""
+OLDEST = 130.0
+"""Years."""
 SHORTEST = 2.0
 """Seconds; a shorter recording is refused."""
 
@@ -62,11 +64,19 @@ def _drop_flat(millivolts: FloatArray, names: list[str], path: Path) -> tuple[Fl
 
 
 def age_of(text: str | None) -> float | None:
+    """Years as the file has them; None where it holds no number."""
     try:
         age = float(text) if text else float("nan")
     except ValueError:
         return None
-    return age if 0 <= age <= 130 else None
+    return age if np.isfinite(age) else None
+
+
+def age_or_missing(age: float | None) -> tuple[float | None, tuple[str, ...]]:
+    """An age that a person can have; any other is missing, with a flag 'age_implausible:999'."""
+    if age is None or 0 <= age <= OLDEST:
+        return age, ()
+    return None, (f"age_implausible:{age:g}",)
 
 
 def sex_of(text: str | None) -> str | None:

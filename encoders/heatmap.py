@@ -1,8 +1,7 @@
-"""What in an image, or in which leads and seconds of an ECG, moved a sentence.
+"""What in a chest X-ray moved a sentence; of an ECG regen.encoders.ecg_map says it.
 
     maps = sentence_maps(space, image, ["Small left pleural effusion.", "The heart is enlarged."])    (2, h, w), 1 where it counts most
     differences = occlusion_check(space, images, texts, maps, rng)           (n,), above 0 where the map beats places drawn at random
-    ecg_map(space, signal, ["Atrial fibrillation."])                         (1, 12, 10): leads x seconds
 
 A map shows where this encoder looked, not where a disease is: what the score would lose without the place. The score of a sentence is the
 cosine of image and sentence. Maps have the image's shape, scaled so that the longer side is space.side.
@@ -26,7 +25,7 @@ from torch import Tensor
 from regen.data_prep.image_store import Bytes, square
 from regen.encoders.space import Space
 from regen.errors import ConfigError, DataError, did_you_mean
-from regen.study import LEADS, FloatArray
+from regen.study import FloatArray
 
 Method = Literal["occlusion", "gradient"]
 Read = Callable[[Tensor], Tensor]
@@ -135,37 +134,6 @@ def top_tenth(heat: FloatArray) -> npt.NDArray[np.bool_]:
     kept = np.zeros(heat.size, np.bool_)
     kept[np.argsort(-heat, axis=None, kind="stable")[: max(1, heat.size // 10)]] = True
     return kept.reshape(heat.shape) & (heat > 0)
-
-
-@torch.no_grad()
-def ecg_map(space: Space, signal: FloatArray, texts: Sequence[str]) -> FloatArray:
-    """(len(texts), 12, seconds) in [0, 1]: leads x seconds that the cosine between the recording and each sentence comes from.
-
-    signal: (12, time) mV, as `clean_and_measure` leaves it; a cell's samples are made missing, as a lead that is off. NaN where there was none.
-
-    Raises:
-        ConfigError: the space has no ECG tower.
-        DataError: another shape.
-    """
-    if space.ecg is None:
-        raise ConfigError(f"expected an encoder that reads ECGs, this one reads {', '.join(space.modalities)}; train one: configs/ecg.yaml")
-    encoder = space.ecg.ecg
-    rate = round(encoder.config.fs)
-    if signal.ndim != 2 or len(signal) != len(LEADS) or signal.shape[1] % rate or not signal.size:
-        raise DataError(f"ecg_map: expected (12, {rate} x seconds) millivolts, got {signal.shape}; clean it with clean_and_measure")
-    seconds = signal.shape[1] // rate
-    hidden = np.repeat(np.asarray(signal, np.float32)[None], 1 + len(LEADS) * seconds, 0)
-    cells = hidden[1:].reshape(len(LEADS), seconds, len(LEADS), seconds, rate)
-    for lead in range(len(LEADS)):
-        for second in range(seconds):
-            cells[lead, second, lead, second] = np.nan
-    batches = torch.from_numpy(hidden).to(space.device).split(_BATCH)
-    vectors = torch.cat([encoder(batch) for batch in batches])
-    scores = vectors @ torch.from_numpy(space.text.encode(list(texts))).to(space.device).T
-    falls = (scores[0] - scores[1:]).clamp_min(0).T.reshape(len(texts), len(LEADS), seconds).cpu().numpy()
-    heard = ~np.isnan(signal.reshape(len(LEADS), seconds, rate)).all(2)
-    highest = np.where(heard, falls, 0).max((1, 2), keepdims=True)
-    return np.where(heard, falls / highest.clip(_LEAST), np.nan).astype(np.float32)
 
 
 @torch.no_grad()

@@ -8,7 +8,7 @@
       cases.parquet        all cases, of any modality
       vectors.safetensors  cxr, ecg, report: unit vectors; cxr.rows ...: the cases they belong to (all of them where that is left out)
       thumbs/              small images, where they were asked for
-      manifest.json        fingerprint of the encoder
+      manifest.json        fingerprint of the encoder; limits: below which cosine nothing is near (regen.index.limits)
 
 A study with several images is one case: its vector is the mean of theirs, of unit length again.
 """
@@ -57,6 +57,8 @@ class Archive:
         self.reports = reports
         self.fingerprint = fingerprint
         self.folder = folder
+        self.limits: dict[str, float] = {}
+        """Modality -> cosine of the nearest case below which a study is unlike what was indexed (regen.index.limits)."""
         self._options = (backend, gpu)
         self._parts: dict[str, CaseIndex] = {}
 
@@ -82,7 +84,7 @@ class Archive:
     def with_part(self, modality: str, part: CaseIndex) -> Archive:
         """The same archive that searches one modality through another index over the same cases."""
         other = Archive(self.cases, self.found, self.reports, self.fingerprint, *self._options, self.folder)
-        other._parts = self._parts | {modality: part}
+        other._parts, other.limits = self._parts | {modality: part}, self.limits
         return other
 
     def thumbnails(self, study_ids: Iterable[str]) -> dict[str, Bytes]:
@@ -113,6 +115,7 @@ class Archive:
             held: list[str] = [name for name in ("cxr", "ecg") if name in stored]
             found = {name: Vectors(stored.get(f"{name}.rows", every), stored[name].astype(np.float32)) for name in held}
             archive = cls(cases, found, reports, manifest["fingerprint"], backend, gpu, folder)
+            archive.limits = {name: float(limit) for name, limit in manifest.get("limits", {}).items()}
             for name in found:
                 archive.part(name)
         except (DataError, KeyError, IndexError) as error:

@@ -15,7 +15,9 @@ from regen.encoders.recordings import load_recordings
 from regen.encoders.space import Space, load_space
 from regen.errors import ConfigError, DataError, did_you_mean
 from regen.index.archive import THUMB, Archive, Vectors
+from regen.index.case_index import Asker, CaseIndex
 from regen.index.cases import cases_from
+from regen.index.limits import nearest_limit
 from regen.study import FloatArray
 
 
@@ -57,6 +59,15 @@ def build_index(
         archive = Archive(cases_from(data, rows), found, reports, space.fingerprint, "torch")
         archive.save(work.path)
         work.manifest |= {"fingerprint": space.fingerprint, "cases": len(rows)}
+        if "cxr" in found and split != "val" and (limit := val_limit(data, space, archive.part("cxr"))) is not None:
+            work.manifest["limits"] = {"cxr": limit}
+
+
+def val_limit(data: Prepared, space: Space, part: CaseIndex) -> float | None:
+    """The limit that the X-rays of val set; None where there are too few."""
+    rows = data.split_cxr("val")
+    askers = [Asker(study, subject) for study, subject in rows.select("study_id", "subject_id").iter_rows()]
+    return nearest_limit(part, encode_views(data, rows, space), askers) if len(rows) else None
 
 
 def _cases(data: Prepared, space: Space, split: str) -> pl.DataFrame:

@@ -132,16 +132,24 @@ class CaseIndex:
         return np.unique(np.asarray(rows, np.int64))
 
     def why(self, asker: Asker) -> str:
-        """In words, what a case had to pass to be shown to this asker."""
-        study = "another study id and file name" if asker.study_id else "study unknown"
-        if asker.subject_id is None:
+        """In words, what a case had to pass to be shown to this asker, and what could not be compared."""
+        names = [name for name in asker.records if len(self._rows_of_record.get(name, ())) <= NAMESAKES]
+        study = f"another study id{' and file name' if names else ''}" if asker.study_id else "study unknown"
+        subjects, undated = self._known_subjects, self.cases["time"].null_count()
+        if asker.subject_id in (None, asker.study_id):
             subject = "subject of the query unknown, not filtered"
+        elif asker.own_subject:
+            subject = "the subject's own studies allowed"
+        elif not subjects:
+            subject = "subject not compared: the archive names none"
         else:
-            subject = "the subject's own studies allowed" if asker.own_subject else "another subject"
+            subject = "another subject" + (f", or one of {len(self) - subjects} cases whose subject is unknown" if subjects < len(self) else "")
         if self._times is None:
             time = "time not compared: the archive has no comparable dates"
+        elif asker.time is None:
+            time = "time of the query unknown, not filtered"
         else:
-            time = "not dated after the query" if asker.time else "time of the query unknown, not filtered"
+            time = "not dated after the query" + (f", or one of {undated} undated cases" if undated else "")
         return f"{study}; {subject}; {time}"
 
     def add(self, cases: pl.DataFrame, vectors: FloatArray, report_vectors: FloatArray) -> CaseIndex:
@@ -170,6 +178,11 @@ class CaseIndex:
             raise DataError(f"remove: expected study ids of the index, got {', '.join(unknown[:5])}")
         keep = np.flatnonzero(~self.cases["study_id"].is_in(list(gone)).to_numpy())
         return CaseIndex(self.cases[keep.tolist()], self.vectors[keep], self.report_vectors[keep], self.fingerprint, *self._options)
+
+    @cached_property
+    def _known_subjects(self) -> int:
+        """Cases whose subject is known: one that is called like its study is what `prepare` writes where it is not."""
+        return int((self.cases["subject_id"] != self.cases["study_id"]).sum())
 
     @cached_property
     def _rows_of_study(self) -> dict[str, list[int]]:

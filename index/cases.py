@@ -45,7 +45,7 @@ def cases_from(data: Prepared, rows: pl.DataFrame) -> pl.DataFrame:
     if len(without):
         raise DataError(f"{data.path}: expected a report for every case, got none for {without['study_id'][0]}; leave such rows out")
     source = str(data.manifest["config"]["source"])
-    time = pl.lit(None, pl.Datetime("us")) if source in SHIFTED_DATES else pl.col("time")
+    time = pl.lit(None, pl.Datetime("us")) if SHIFTED_DATES.intersection(source.split("+")) else pl.col("time")
     decade = (pl.col("age").clip(0, 90) // 10 * 10).cast(pl.Int64)
     band = pl.when(decade >= 90).then(pl.lit("90+")).otherwise(pl.format("{}-{}", decade, decade + 9))
     cases = rows.with_columns(

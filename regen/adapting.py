@@ -41,6 +41,9 @@ from regen.errors import ConfigError, DataError
 from regen.eval.adapter_curves import curves_of, draw
 from regen.eval.adapter_table import FEW, GroupScore, Rate, adapter_table, groups_of
 from regen.eval.bootstrap import DRAWS, Sampled
+from regen.index.archive import Archive
+from regen.index.case_index import Asker, CaseIndex
+from regen.index.limits import nearest_limit
 from regen.study import FloatArray
 
 Progress = Callable[[Iterable[int], str], Iterable[int]]
@@ -49,7 +52,7 @@ _BATCH = 64
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Material:
-    """n images with labels (n, len(names)), 1, 0 or NaN, and features (n, width); inputs: digests for the manifest."""
+    """n images with labels (n, len(names)), 1, 0 or NaN, and features (n, width); inputs: digests for the manifest; studies: n ids."""
 
     names: tuple[str, ...]
     subjects: list[str]
@@ -60,6 +63,7 @@ class Material:
     features: FloatArray
     failures: list[Failure] = field(default_factory=list)
     inputs: dict[str, str] = field(default_factory=dict)
+    studies: list[str] = field(default_factory=list)
 
     def rows(self, split: str) -> npt.NDArray[np.int64]:
         return np.flatnonzero(np.array(self.splits) == split)
@@ -71,13 +75,15 @@ class Material:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Adapted:
-    """What `adapt` made. groups: scores on the test split, 'all' first; counts: images a split; failures: files that could not be read."""
+    """What `adapt` made. groups: scores on the test split, 'all' first; counts: images a split; failures: files that could not be read;
+    limit: below which cosine nothing in the index is near (regen.index.limits), where there was an index to ask."""
 
     out: Path
     adapter: Adapter
     groups: list[GroupScore]
     counts: dict[str, int]
     failures: list[Failure]
+    limit: float | None = None
 
     def lines(self) -> Iterator[str]:
         """The result for people."""
@@ -99,12 +105,12 @@ class Adapted:
 def adapt(
     encoder: str | Path, out: str | Path, labels: str | Path | None = None, images: str | Path | None = None, studies: str | Path | None = None,
     aim: Aim | None = None, seed: int = 0, device: torch.device | str = "cpu", force: bool = False, progress: Progress = lambda items, _: items,
-    draws: int = DRAWS,
+    draws: int = DRAWS, index: CaseIndex | None = None,
 ) -> Adapted:  # fmt: skip
     """Fit an adapter on the train split, set its operating points on val, score it on test, write the folder `out`.
 
     encoder: an encoder folder that reads chest X-rays; labels: a CSV; images: the folder its images lie in; studies: a prepared folder, whose
-    observations are the labels where no CSV is given. seed: of the split by subject, the folds and the draws.
+    observations are the labels where no CSV is given. seed: of the split by subject, the folds and the draws. index: of X-rays, whose limit val sets.
 
     Raises:
         ConfigError: neither or both of images and studies, images without labels, or an encoder without X-rays.
@@ -130,7 +136,17 @@ def adapt(
         work.clear()
         adapter, groups = fit_and_score(material, aim, seed, space.fingerprint, work.path, draws)
         work.manifest["fingerprint"] = space.fingerprint
-    return Adapted(Path(out), adapter, groups, {split: len(material.rows(split)) for split in SPLITS}, material.failures)
+    counts = {split: len(material.rows(split)) for split in SPLITS}
+    return Adapted(Path(out), adapter, groups, counts, material.failures, None if index is None else _limit(material, space, index))
+
+
+@torch.no_grad()
+def _limit(material: Material, space: Space, index: CaseIndex) -> float | None:
+    """Of the studies of val, by the vectors that belong to their features."""
+    rows = material.rows("val")
+    features = torch.from_numpy(material.features[rows]).to(space.device)
+    askers = [Asker(material.studies[i], material.subjects[i]) for i in rows]
+    return nearest_limit(index, space.image_tower().embed(features).cpu().numpy(), askers)
 
 
 def from_folder(space: Space, table: LabelTable, folder: Path, seed: int = 0, progress: Progress = lambda items, _: items) -> Material:
@@ -160,7 +176,7 @@ def from_folder(space: Space, table: LabelTable, folder: Path, seed: int = 0, pr
         raise DataError(f"{folder}: expected chest X-rays that read, got none of {len(table)} ({failures[0].reason})")
     return Material(
         table.names, [table.subjects[i] for i in kept], [splits[i] for i in kept], [table.sex[i] for i in kept], [table.ages[i] for i in kept],
-        table.labels[kept], np.concatenate(features), failures,
+        table.labels[kept], np.concatenate(features), failures, studies=[table.study_ids[i] for i in kept],
     )  # fmt: skip
 
 
@@ -196,8 +212,9 @@ def from_prepared(space: Space, data: Prepared, table: LabelTable | None = None)
     subjects = [subject or f"study:{study}" for subject, study in zip(rows["subject_id"].to_list(), rows["study_id"].to_list(), strict=True)]
     names = OBSERVATIONS if table is None else table.names
     return Material(
-        names, subjects, rows["split"].to_list(), rows["sex"].to_list(), rows["age"].to_list(), labels, features, inputs={"studies": data.digest}
-    )
+        names, subjects, rows["split"].to_list(), rows["sex"].to_list(), rows["age"].to_list(), labels, features,
+        inputs={"studies": data.digest}, studies=rows["study_id"].to_list(),
+    )  # fmt: skip
 
 
 def fit_and_score(material: Material, aim: Aim, seed: int, fingerprint: str, folder: Path, draws: int = DRAWS) -> tuple[Adapter, list[GroupScore]]:
@@ -237,13 +254,19 @@ def adapt_bundle(
 ) -> Adapted:  # fmt: skip
     """Adapt a bundle's encoder and write a copy of the bundle that holds the adapter, whole or not at all.
 
+    Where the index was built without a limit for X-rays (regen.index.limits), val sets one, which the copy's manifest holds.
+
     Raises:
         As `adapt`, and ArtifactError where `out` exists without force.
     """
     check_free(Path(out), force)
     folder = find_bundle(bundle)
     with tempfile.TemporaryDirectory() as scratch:
-        made = adapt(folder / "encoder", Path(scratch) / "adapter", labels, images, studies, aim, seed, device, progress=progress)
+        archive = Archive.open(folder / "index")
+        unset = "cxr" in archive.modalities and "cxr" not in archive.limits
+        index = archive.part("cxr") if unset else None
+        made = adapt(folder / "encoder", Path(scratch) / "adapter", labels, images, studies, aim, seed, device, progress=progress, index=index)
         generator = folder / "generator" if (folder / "generator").is_dir() else None
-        make_bundle(folder / "encoder", folder / "index", generator, out, folder / "MODEL_CARD.md", force, made.out)
+        limits = {} if made.limit is None else {"cxr": made.limit}
+        make_bundle(folder / "encoder", folder / "index", generator, out, folder / "MODEL_CARD.md", force, made.out, limits)
     return replace(made, out=Path(out) / "adapter")

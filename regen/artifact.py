@@ -41,6 +41,8 @@ class Work:
 
     path: Path
     manifest: dict[str, Any] = field(default_factory=dict)
+    resumes: bool = True
+    """A stage that does not, because it clears what a stopped run left, leaves nothing where it fails."""
 
     @property
     def scratch(self) -> Path:
@@ -49,7 +51,8 @@ class Work:
         return folder
 
     def clear(self) -> None:
-        """Start clean: for a stage that cannot use what a stopped run left behind."""
+        """Start clean: for a stage that cannot use what a stopped run left behind, and so leaves nothing either."""
+        self.resumes = False
         _empty(self.path)
 
 
@@ -57,8 +60,8 @@ class Work:
 def new_artifact(out: str | Path, stage: str, config: Mapping[str, Any], inputs: Mapping[str, str], force: bool = False) -> Iterator[Work]:
     """Write a folder as one step. The body fills `work.path`; leaving it without an error publishes the folder at `out`.
 
-    A run that stopped half-way left its work folder behind; the next run with the same stage, config and inputs finds the
-    files in it (`work.scratch` holds checkpoints), a run with others starts clean.
+    A run that stopped half-way left its work folder behind; the next run with the same stage, config and inputs finds the files in it
+    (`work.scratch` holds checkpoints), a run with others starts clean. A stage that does not resume leaves nothing, unless it is killed.
 
     Raises:
         ArtifactError: `out` exists and force is false, is no folder of regen's, cannot be written, or another process is writing it.
@@ -76,8 +79,13 @@ def new_artifact(out: str | Path, stage: str, config: Mapping[str, Any], inputs:
             _empty(partial)
             write_text(partial / ".recipe", json.dumps(recipe, indent=1))
         work = Work(partial, dict(recipe))
-        yield work
-        _publish(work, out)
+        try:
+            yield work
+            _publish(work, out)
+        except BaseException:
+            if not work.resumes:
+                shutil.rmtree(partial, ignore_errors=True)
+            raise
 
 
 def check_free(out: Path, force: bool) -> None:

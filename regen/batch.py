@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cache
@@ -21,15 +21,21 @@ from regen.data_prep.killable import Lost, run_each
 from regen.data_prep.prepare import Failure
 from regen.data_prep.prepared import Prepared, study_from
 from regen.data_prep.readers import find_files, is_image, read_study
-from regen.errors import RegenError
+from regen.data_prep.study_files import group_files, study_folder
+from regen.data_prep.views import join_views
+from regen.errors import DataError, RegenError
 from regen.study import Cxr, Draft, Study
 
 
 @dataclass(slots=True)
 class FileStudies:
-    """Iterates the studies of files and folders; `failures` fills up while it runs. Images are decoded in a process that can be killed."""
+    """Iterates the studies of files and folders; `failures` fills up while it runs. Images are decoded in a process that can be killed.
 
-    paths: list[Path]
+    groups: the files of each study, several where they are views of one chest X-ray (regen.data_prep.study_files). A view that cannot be
+    read costs itself: the study goes on without it, with a flag 'view_unreadable:NAME'.
+    """
+
+    groups: list[list[Path]]
     failures: list[Failure]
     force: bool = False
     """Read images that do not look like a chest X-ray too (regen.data_prep.readers.read_study)."""
@@ -38,35 +44,85 @@ class FileStudies:
 
     @classmethod
     def of(cls, given: Iterable[str | Path], force: bool = False, pixels: int | None = None) -> FileStudies:
-        """Raises DataError where a folder holds no file that is read."""
-        return cls(list(find_files(given)), [], force, pixels)
+        """A folder that holds no file that is read is listed. Raises DataError where nothing else is given."""
+        paths: list[Path] = []
+        failures: list[Failure] = []
+        for each in map(Path, given):
+            try:
+                paths += find_files([each])
+            except DataError as error:
+                failures.append(Failure(each.name, str(each), str(error)))
+        if failures and not paths:
+            raise DataError(failures[0].reason)
+        return cls(group_files(paths), failures, force, pixels)
 
     def __iter__(self) -> Iterator[Study]:
         seen: set[str] = set()
-        for path, study in self._read():
+        for paths, study in self.read():
             if study is None:
                 continue
-            names = chain([study.study_id, path.with_suffix("").as_posix(), path.as_posix()], (f"{path.as_posix()}#{n}" for n in count(2)))
+            place = paths[0] if len(paths) == 1 else paths[0].parent
+            names = chain([study.study_id, place.with_suffix("").as_posix(), place.as_posix()], (f"{place.as_posix()}#{n}" for n in count(2)))
             study = replace(study, study_id=next(name for name in names if name not in seen))
             seen.add(study.study_id)
             yield study
 
-    def _read(self) -> Iterator[tuple[Path, Study | None]]:
-        """Every path with its study, None where it failed."""
+    def read(self) -> Iterator[tuple[list[Path], Study | None]]:
+        """Every group with its study, None where none of its files could be read."""
         image = cache(is_image)
-        decoded = read_images((path for path in self.paths if image(path)), self.pixels, self.force)
+        decoded = read_images((path for group in self.groups for path in group if image(path)), self.pixels, self.force)
         try:
-            for path in self.paths:
-                try:
-                    result = next(decoded) if image(path) else read_study(path, self.force)
-                except RegenError as error:
-                    result = Lost(str(error))
-                if isinstance(result, Lost):
-                    reason = result.reason if str(path) in result.reason else f"{path}: {result.reason}"
-                    self.failures.append(Failure(path.stem, str(path), reason))
-                yield path, None if isinstance(result, Lost) else result
+            for group in self.groups:
+                found: list[Study] = []
+                lost: list[str] = []
+                for path in group:
+                    try:
+                        result = next(decoded) if image(path) else read_study(path, self.force)
+                    except RegenError as error:
+                        result = Lost(str(error))
+                    if isinstance(result, Lost):
+                        reason = result.reason if str(path) in result.reason else f"{path}: {result.reason}"
+                        self.failures.append(Failure(path.stem, str(path), reason))
+                        lost.append(f"view_unreadable:{path.name}")
+                    else:
+                        found.append(result)
+                yield group, _joined(group, found, tuple(lost)) if found else None
         finally:
             decoded.close()
+
+
+def _joined(group: Sequence[Path], found: Sequence[Study], lost: tuple[str, ...]) -> Study:
+    if len(group) == 1:
+        return found[0]
+    study = join_views(found)
+    folder = study_folder(group[0])
+    return replace(study, study_id=study.study_id if folder is None else folder.name, flags=study.flags + lost)
+
+
+def read_studies(sources: Iterable[str | Path | Study]) -> Iterator[Study]:
+    """One study a source, in order: itself, a file's, or that of a folder with the views of one chest X-ray.
+
+    Raises:
+        DataError: a source that cannot be read, or a folder with several studies.
+    """
+    sources = list(sources)
+    groups = []
+    for source in sources:
+        if not isinstance(source, Study):
+            found = FileStudies.of([source]).groups
+            if len(found) > 1:
+                raise DataError(f"{source}: expected one study, got a folder with {len(found)}; give its files, or a folder with the views of one")
+            groups += found
+    files = FileStudies(groups, [])
+    read = files.read()
+    for source in sources:
+        if isinstance(source, Study):
+            yield source
+            continue
+        _, study = next(read)
+        if study is None:
+            raise DataError(files.failures[-1].reason)
+        yield study
 
 
 def read_images(paths: Iterable[Path], pixels: int | None, force: bool = False) -> Generator[Study | Lost]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,11 +23,12 @@ _PARTS = {"encoder": "encoder", "index": "index", "generator": "writer", "adapte
 
 def make_bundle(
     encoder: str | Path, index: str | Path, generator: str | Path | None, out: str | Path, card: str | Path | None = None, force: bool = False,
-    adapter: str | Path | None = None,
+    adapter: str | Path | None = None, limits: Mapping[str, float] | None = None,
 ) -> None:  # fmt: skip
     """Copy folders that belong together into one. card: a Markdown file; without one, the facts of the manifests are written.
 
-    generator: writes ECG drafts; adapter: says what a chest X-ray shows (regen adapt). A bundle without them still searches.
+    generator: writes ECG drafts; adapter: says what a chest X-ray shows (regen adapt). A bundle without them still searches. limits: of an index
+    that was built without them (regen.index.limits).
 
     Raises:
         ArtifactError: a part is damaged, or was made with another encoder; `out` exists without force.
@@ -51,6 +53,7 @@ def make_bundle(
             shutil.copytree(folder, work.path / name)
         text = Path(card).read_text(encoding="utf-8") if card else _plain_card(manifests)
         (work.path / "MODEL_CARD.md").write_text(text, encoding="utf-8")
+        work.manifest |= {"limits": dict(limits)} if limits else {}
         work.manifest |= {"fingerprint": fingerprint, "inputs": {name: manifests[name]["inputs"] for name in manifests}}
 
 

@@ -79,7 +79,7 @@ def draft_chest(
     seen = see_chest(space, adapter, studies)
     encoded = time.perf_counter()
     index = archive.part("cxr")
-    writer = ChestWriter(index, seen.thresholds, name=bundle)
+    writer = ChestWriter(index, seen.thresholds, limit=archive.limits.get("cxr", -1.0), name=bundle)
     askers = [Asker.of(study) for study in studies]
     if blank_retrieval:
         ids, scores = np.zeros((len(studies), 0), np.int64), np.zeros((len(studies), 0), np.float32)

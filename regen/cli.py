@@ -62,7 +62,7 @@ def draft(
 
 @app.command()
 def search(
-    query: Annotated[str, typer.Argument(help="a WFDB header, a DICOM ECG, a chest X-ray (DICOM, PNG, JPEG), or words")],
+    query: Annotated[str, typer.Argument(help="a WFDB header, a DICOM ECG, a chest X-ray (DICOM, PNG, JPEG), a folder with its views, or words")],
     to: Annotated[str | None, typer.Option(help="what to compare with: image, ecg or report; by default what the query is")] = None,
     k: Annotated[int, typer.Option("-k", help="how many cases", min=1)] = 5,
     bundle: Bundle = "starter",

@@ -136,9 +136,10 @@ def probe(
 @eval_app.command("maps")
 def maps(
     studies: Data,
-    bundle: CxrBundle,
+    bundle: Bundle = "starter",
     split: Split = "test",
     limit: Annotated[int | None, typer.Option(help="studies drawn by the seed; by default all", min=1)] = None,
+    modality: Modality = None,
     out: Out = None,
     device: Device = "auto",
     seed: Seed = 0,
@@ -147,7 +148,7 @@ def maps(
     """Do heat maps mark what moves a sentence's score? Example: regen eval maps --studies data --bundle bundle --limit 60"""
     from regen.evaluating.maps import evaluate_maps
 
-    evaluate_maps(studies, split, bundle, limit, out, device, seed, force)
+    evaluate_maps(studies, split, bundle, limit, out, device, seed, force, modality=modality)
 
 
 @eval_app.command("fewshot")

@@ -120,6 +120,25 @@ def prepare_images(
     _prepare(entries(folder, reports), out, "images", {}, workers, force, pixels=pixels)
 
 
+@prepare_app.command("join")
+def prepare_join(
+    first: Annotated[Path, typer.Argument(help="a prepared folder, for instance of mimic-cxr")],
+    second: Annotated[Path, typer.Argument(help="another one of the same people, for instance of mimic-iv-ecg")],
+    out: Folder,
+    splits: Annotated[
+        str, typer.Option(help="of subjects in both: same refuses those in two splits; first moves their studies of the second folder")
+    ] = "same",
+    force: Force = False,
+) -> None:
+    """Two prepared folders as one, so that X-ray and ECG of a subject are a pair. Example: regen prepare join cxr ecg --splits first --out data"""
+    from regen.data_prep.joining import join
+    from regen.progress import console
+
+    made = join(first, second, out, splits, force)
+    console.print(f"{made.shared} subjects in both")
+    _done(made.written, (), out)
+
+
 @prepare_app.command("synthetic")
 def prepare_synthetic(
     out: Folder,

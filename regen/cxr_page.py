@@ -4,8 +4,7 @@
     similar_page(study, hits, thumbnails, Path("similar"))                                      similar/index.html
 
 maps: one array a view, (sentences, h, w) in [0, 1], in the order of draft.sentences: regen.encoders.heatmap.sentence_maps of each view's
-pixels. A map lies over its view while the pointer is on its sentence, stays when it is chosen, and is printed small beside the sentence.
-No script: a style sheet does all of it.
+pixels. A map lies over its view (regen.map_marks) and is printed small beside the sentence.
 """
 
 from __future__ import annotations
@@ -20,6 +19,7 @@ import numpy as np
 from PIL import Image
 
 from regen.data_prep.image_store import Bytes
+from regen.map_marks import SLOTS, TINT, choice, legend
 from regen.page import (
     show_figure,
     show_findings,
@@ -34,27 +34,15 @@ from regen.study import DISCLAIMER, Cxr, Draft, FloatArray, Hit, Sentence, Study
 
 _SIDE = 640
 """Longest side of an image on the page, pixels."""
-_SLOTS = 60
-"""Sentences of a draft that can show a map."""
 _ALIKE = 0.8
 """Maps of different sentences whose mean correlation is above this tell the sentences apart badly, and the page says so."""
-_TINT = (255, 122, 0)
 _LEVELS, _OPAQUE = 32, 0.72
 """Steps of a map's opacity, and the highest."""
-_SHOWN = "".join(
-    f".cxr:has(.s{i}:hover) .m{i},.cxr:has(.s{i} :checked) .m{i}{{opacity:1}}.cxr:has(.s{i}:hover) .heat:not(.m{i}){{opacity:0}}\n"
-    for i in range(_SLOTS)
-)
-STYLE = (
-    """
+STYLE = """
 .reading{display:grid;grid-template-columns:minmax(0,1fr) minmax(0,1.15fr);gap:1.2rem 2.2rem;margin-bottom:1.8rem;align-items:start}
 .views{position:sticky;top:1rem}.views.more{position:static}.views figure{margin:0 0 1rem}
 .view{position:relative;width:100%;background:#000 center/100% 100%;border-radius:3px;overflow:hidden}
-.heat{position:absolute;inset:0;background:center/100% 100%;opacity:0}
-.key{display:inline-block;width:6rem;height:.7em;margin:0 .45em;border:1px solid var(--line);background:linear-gradient(90deg,#333,#ff7a00)}
-.off,.see{font-size:.8125rem;color:var(--link);cursor:pointer}.see input,.off input{margin:0 .35em 0 0}
-.draft li.mapped{position:relative}.see{position:absolute;right:0;bottom:.5rem}.mapped .why{padding-right:7rem}
-.draft li.mapped:hover,.draft li.mapped:has(:checked){box-shadow:-.6rem 0 0 -.35rem #ff7a00}
+.view .heat{position:absolute;inset:0;background:center/100% 100%}
 .part{font-size:.8125rem;color:var(--soft);text-transform:uppercase;letter-spacing:.04em;margin:1rem 0 .1rem}
 .small-maps{display:none;gap:.4rem;margin-top:.3rem}.small-maps .view{width:18mm}.small-maps .heat{opacity:1}
 .similar{list-style:none;margin:0;padding:0}.similar p{margin:.15rem 0}
@@ -63,18 +51,15 @@ STYLE = (
 .similar .none{border:1px dashed var(--line);font-size:.75rem;color:var(--soft);display:grid;place-items:center;text-align:center}
 .label{display:inline-block;border:1px solid var(--line);border-radius:4px;padding:0 .4em;margin:0 .3em .2em 0;font-size:.8125rem}
 @media screen and (max-width:760px){.reading{grid-template-columns:minmax(0,1fr)}.views{position:static}}
-@supports not selector(:has(*)){.small-maps{display:flex}.see,.off{display:none}}
-@media print{.reading{grid-template-columns:110mm minmax(0,1fr)}.views{position:static}.views .heat,.see,.off,.point{display:none}
-.mapped .why{padding:0}.draft li.mapped{display:grid;grid-template-columns:minmax(0,1fr) auto;gap:0 4mm}.small-maps{grid-area:1/2/span 2;margin:0}
-.small-maps{display:flex}.draft li.mapped:has(:checked){box-shadow:none}}
+@supports not selector(:has(*)){.small-maps{display:flex}}
+@media print{.reading{grid-template-columns:110mm minmax(0,1fr)}.views{position:static}.views .heat{display:none}
+.draft li.mapped{display:grid;grid-template-columns:minmax(0,1fr) auto;gap:0 4mm}.small-maps{grid-area:1/2/span 2;margin:0}.small-maps{display:flex}}
 """
-    + _SHOWN
-)
 
 
 def cxr_card(study: Study, draft: Draft, maps: Sequence[FloatArray] = (), thumbnails: Mapping[str, Bytes] | None = None, number: int = 1) -> str:
     """One study as <article id="case-NUMBER">. thumbnails: study id -> (s, s) uint8; what has none says so. A study's ECG is drawn below."""
-    mapped = {i for i in range(min(len(draft.sentences), _SLOTS)) if any(i < len(view) and view[i].any() for view in maps)}
+    mapped = {i for i in range(min(len(draft.sentences), SLOTS)) if any(i < len(view) and view[i].any() for view in maps)}
     flags = sorted(map(show_flag, dict.fromkeys((*draft.flags, *study.flags))), key=lambda item: item.startswith("<li class"))
     both = f"{show_figure(study)}<h3>Measurements</h3>{show_measurements(study, draft)}" if study.ecg is not None else ""
     return (
@@ -98,16 +83,15 @@ def similar_page(query: Study, hits: Sequence[Hit], thumbnails: Mapping[str, Byt
         f'<div class="reading">{_views(1, query, set())}<section><h3>Similar cases</h3>{_similar(1, hits, thumbnails)}</section></div>'
         "</article></main>"
     )
-    return write_document(out, "ReGen: similar cases", note, body, STYLE)
+    return write_document(out, "ReGen: similar cases", note, body, STYLE, images=True)
 
 
 def _views(number: int, study: Study, mapped: set[int], alike: bool = False) -> str:
     shown = "".join(_view(i, len(study.cxr), view, mapped) for i, view in enumerate(study.cxr))
-    off = (
-        f'<p class="soft"><span class="point">Point at a sentence, or choose it, to see what moved it: weak <span class="key"></span> strong.</span> '
+    off = legend(
+        number,
         "Hiding a marked place lowers how well image and sentence match; it is not an outline of disease. "
-        f"{'The maps of these sentences are nearly the same: they say little about any one of them. ' if alike else ''}<br/>"
-        f'<label class="off"><input type="radio" name="map-{number}" checked/>no map</label></p>'
+        + ("The maps of these sentences are nearly the same: they say little about any one of them. " if alike else ""),
     )
     return f'<div class="views{" more" if len(study.cxr) > 1 else ""}">{shown}{off if mapped else ""}</div>'
 
@@ -161,8 +145,7 @@ def _tail(number: int, place: int, study: Study) -> str:
         f'<div class="heat" style="background-image:var(--m{i}-{place},none)"></div></div>'
         for i, view in enumerate(study.cxr)
     )
-    choice = f'<input type="radio" name="map-{number}" aria-label="Sentence {place + 1} on the image"/>'
-    return f'<label class="see">{choice}on the image</label><div class="small-maps" aria-hidden="true">{small}</div>'
+    return f'{choice(number, place, "on the image")}<div class="small-maps" aria-hidden="true">{small}</div>'
 
 
 def _grouped(draft: Draft) -> Iterator[tuple[str, list[tuple[int, Sentence]]]]:
@@ -233,7 +216,7 @@ def _grey(pixels: FloatArray) -> Image.Image:
 def _heat(heat: FloatArray) -> Image.Image:
     """One colour, as opaque as the map is high."""
     image = Image.fromarray(np.rint(heat.clip(0, 1) * (_LEVELS - 1)).astype(np.uint8), "P")
-    image.putpalette(_TINT * _LEVELS)
+    image.putpalette(TINT * _LEVELS)
     image.info["transparency"] = bytes(round(255 * _OPAQUE * i / (_LEVELS - 1)) for i in range(_LEVELS))
     return image
 

@@ -15,7 +15,7 @@ from regen.errors import ConfigError, did_you_mean
 from regen.failures import report_failures
 from regen.pipeline import Pipeline, set_threads
 from regen.progress import bar, console
-from regen.study import Draft, FloatArray, Study
+from regen.study import Draft, Study
 
 _SHOWN_SIDE = 640
 """Images are scaled to this side where they are decoded: what a page shows, and more than an encoder reads."""
@@ -46,9 +46,11 @@ def draft_files(
             if html is not None and len(shown) < _ON_PAGE:
                 shown.append((study, draft))
     if html is not None and shown:
+        from regen.draft_maps import draft_maps
         from regen.page import write_page
 
-        maps, thumbnails = _maps(pipeline, shown), pipeline.archive.thumbnails(hit.study_id for _, draft in shown for hit in draft.neighbours)
+        maps = {study.study_id: draft_maps(pipeline.space, study, draft) for study, draft in shown}
+        thumbnails = pipeline.archive.thumbnails(hit.study_id for _, draft in shown for hit in draft.neighbours)
         page = write_page(shown, html, "Drafted reports", f"Bundle: {bundle}", maps, thumbnails)
         console.print(f"page with the first {len(shown)} of {done}: {page}")
     console.print(f"{done} drafts in {out}")
@@ -58,7 +60,7 @@ def draft_files(
 def _source(files: list[Path], studies: Path | None, split: str, any_image: bool, pipeline: Pipeline) -> tuple[Iterable[Study], int, list[Failure]]:
     if studies is None:
         found = FileStudies.of(files, any_image, _SHOWN_SIDE)
-        return _draftable(found, pipeline, found.failures), len(found.paths), found.failures
+        return _draftable(found, pipeline, found.failures), len(found.groups), found.failures
     if split not in SPLITS:
         raise ConfigError(f"--split: expected one of {', '.join(SPLITS)}, got {split!r}{did_you_mean(split, SPLITS)}")
     data = Prepared.open(studies)
@@ -80,16 +82,6 @@ def _draftable(studies: Iterable[Study], pipeline: Pipeline, failures: list[Fail
         else:
             reason = f"{study.source or study.study_id}: expected a study that {pipeline.name} drafts reports of, got {kind}; choose another --bundle"
             failures.append(Failure(study.study_id, study.source, reason))
-
-
-def _maps(pipeline: Pipeline, shown: list[tuple[Study, Draft]]) -> dict[str, list[FloatArray]]:
-    """Heat maps of the sentences of every chest X-ray on the page, one array a view."""
-    from regen.encoders.heatmap import sentence_maps
-
-    return {
-        study.study_id: [sentence_maps(pipeline.space, view.pixels, [s.text for s in draft.sentences]) for view in study.cxr]
-        for study, draft in shown if study.cxr and draft.sentences
-    }  # fmt: skip
 
 
 def _pairs(pipeline: Pipeline, studies: Iterable[Study], language: str | None) -> Iterator[tuple[Study, Draft]]:

@@ -9,6 +9,7 @@ left out.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from html import escape
 from itertools import pairwise
 
@@ -16,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from regen.data_prep.clean import remove_baseline, resample
+from regen.ecg_marks import layer, shade
 from regen.study import LEADS, Ecg, FloatArray
 
 MM_PER_S, MM_PER_MV = 25.0, 10.0
@@ -41,8 +43,11 @@ Cell = tuple[str, float, float]
 """Lead, and the seconds of the recording that it shows: from, to."""
 
 
-def ecg_svg(ecg: Ecg) -> str:
-    """Draw the first ten seconds. A recording too short for four consecutive columns shows its beginning in each."""
+def ecg_svg(ecg: Ecg, maps: Mapping[int, FloatArray] | None = None) -> str:
+    """Draw the first ten seconds. A recording too short for four consecutive columns shows its beginning in each.
+
+    maps: number of a sentence -> (12, seconds) in [0, 1], drawn under the trace and seen as regen.map_marks says.
+    """
     signal = level(ecg)
     seconds = signal.shape[1] / ecg.fs
     running = seconds > 3.4 * COLUMN
@@ -51,6 +56,7 @@ def ecg_svg(ecg: Ecg) -> str:
     baselines, height = _rows_down(signal, ecg.fs, rows)
     places = [(cell, _LEFT + i * COLUMN * MM_PER_S, y) for row, y in zip(rows, baselines, strict=True) for i, cell in enumerate(row)]
     parts = [_paper(height), _legend(ecg, signal, running, height)]
+    parts += [layer(number, "".join(shade(heat, *place, MM_PER_S) for place in places)) for number, heat in (maps or {}).items()]
     parts += [f'<path d="M5 {y}h2.5v-10h5v10h2.5" fill="none" stroke="{_INK}" stroke-width=".3"/>' for y in baselines]
     parts += [_name(signal, ecg.fs, *place) for place in places] + [_trace(signal, ecg.fs, *place) for place in places]
     missing = [lead for lead, there in zip(LEADS, ecg.present, strict=True) if not there]

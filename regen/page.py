@@ -12,11 +12,16 @@ from html import escape
 from pathlib import Path
 from textwrap import shorten
 
+import numpy as np
+
 from regen.artifact import write_text
 from regen.data_prep.image_store import Bytes
 from regen.data_prep.measure import UNITS
 from regen.data_prep.statements import BY_CODE
+from regen.ecg_marks import STYLE as TRACE_STYLE
+from regen.ecg_marks import grid, leads_of
 from regen.ecg_svg import ecg_svg
+from regen.map_marks import MAP_STYLE, SLOTS, choice, legend
 from regen.study import DISCLAIMER, Draft, Finding, FloatArray, Hit, Sentence, Study
 
 _STYLE = """
@@ -78,6 +83,7 @@ _FLAGS = {
     "lead_missing": "Lead {} was not recorded.",
     "lead_flat": "Lead {} was a flat line and was left out.",
     "lead_derived": "Lead {} was computed from other leads.",
+    "age_implausible": "The age on file, {}, is none that a person has and was left out.",
     "cropped": "The recording is longer than ten seconds; only its first ten seconds were read.",
     "padded": "The recording is shorter than ten seconds.",
     "no_retrieval": "Written without retrieved cases.",
@@ -87,6 +93,10 @@ _FLAGS = {
 }
 _NOTES = {"lead_derived", "cropped", "completed", "sentences_dropped"}
 """Flags that inform; the others warn."""
+_MAPPED = (
+    "Hiding a marked second of a lead lowers the encoder's reading of the statement; what was measured and what retrieved cases add is not in it, "
+    "and it does not outline a disease. The paper shows 2.5 s of most leads, the grid beside each sentence all of them, a column a second. "
+)
 _OTHERS, _NAMED = 5, 5
 """How many findings that are not positive are in sight, and how many retrieved cases are named beside a sentence."""
 
@@ -97,26 +107,30 @@ def write_page(
 ) -> Path:  # fmt: skip
     """Write one self-contained index.html into the folder `out`, as one step. Returns its path.
 
-    cases: each study beside its draft, in the order of the page; title and note are plain text. Of chest X-rays, maps: study id -> heat maps
-    and thumbnails: id of a retrieved study -> image, both as regen.cxr_page.cxr_card takes them.
+    cases: each study beside its draft, in the order of the page; title and note are plain text. maps: study id -> heat maps, of a chest X-ray
+    as regen.cxr_page.cxr_card takes them, of an ECG one array (sentences, 12, seconds). thumbnails: id of a retrieved study -> image.
     """
     from regen.cxr_page import STYLE, cxr_card
 
-    style = STYLE if any(study.cxr for study, _ in cases) else ""
+    images = any(study.cxr for study, _ in cases)
+    marked = {study: made for study, made in (maps or {}).items() if made}
+    style = (MAP_STYLE + TRACE_STYLE if marked else "") + (STYLE if images else "")
     body = "".join(
-        cxr_card(study, draft, (maps or {}).get(study.study_id, ()), thumbnails or {}, number) if study.cxr else _case(number, study, draft)
+        cxr_card(study, draft, marked.get(study.study_id, ()), thumbnails or {}, number)
+        if study.cxr
+        else _case(number, study, draft, marked.get(study.study_id, ()))
         for number, (study, draft) in enumerate(cases, 1)
     )
-    return write_document(out, title, note, f"{_contents(cases)}<main>{body}</main>", style)
+    return write_document(out, title, note, f"{_contents(cases)}<main>{body}</main>", style, images)
 
 
-def write_document(out: Path, title: str, note: str, body: str, style: str = "") -> Path:
-    """The frame of every page, written as out/index.html: title, note and disclaimer. body: HTML; style: more CSS, of a page with images."""
+def write_document(out: Path, title: str, note: str, body: str, style: str = "", images: bool = False) -> Path:
+    """The frame of every page, written as out/index.html: title, note and disclaimer. body: HTML; style: more CSS; images: it holds some."""
     out.mkdir(parents=True, exist_ok=True)
     page = (
         '<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width,initial-scale=1">'
         "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'"
-        f'{"; img-src data:" if style else ""}">'
+        f'{"; img-src data:" if images else ""}">'
         f"<title>{escape(title)}</title><style>{_STYLE}{style}</style></head><body><header><h1>{escape(title)}</h1>"
         f'<p class="soft">{escape(note)}</p><p class="disclaimer" role="note">{escape(DISCLAIMER)}</p></header>{body}'
         f"<footer><p>{escape(DISCLAIMER)}</p></footer></body></html>\n"
@@ -149,14 +163,16 @@ def show_mark(status: str, words: str) -> str:
     return f'<span class="mark {status}"><svg viewBox="0 0 10 10" aria-hidden="true">{_SHAPES[status]}</svg>{escape(words)}</span>'
 
 
-def _case(number: int, study: Study, draft: Draft) -> str:
+def _case(number: int, study: Study, draft: Draft, maps: Sequence[FloatArray] = ()) -> str:
+    marked = {i: heat for i, heat in enumerate(maps[0][: min(len(draft.sentences), SLOTS)]) if np.nansum(heat) > 0} if len(maps) else {}
     flags = sorted(map(show_flag, dict.fromkeys((*draft.flags, *study.flags))), key=lambda item: item.startswith("<li class"))
     other = f'<p>{escape(study.report or "")}</p><p class="soft">For comparison; the draft was written without it.</p>'
     return (
-        f'<article id="case-{number}" aria-labelledby="title-{number}">{show_heading(number, study)}{show_figure(study)}'
+        f'<article{" class=traced" if marked else ""} id="case-{number}" aria-labelledby="title-{number}">{show_heading(number, study)}'
+        f"{show_figure(study, marked)}{legend(number, _MAPPED) if marked else ''}"
         f'<div class="pair"><section><h3>Draft report</h3><p class="disclaimer small">{escape(draft.disclaimer or DISCLAIMER)}</p>'
         + (f'<ul class="flags">{"".join(flags)}</ul>' if flags else "")
-        + f"{_sentences(number, draft)}"
+        + f"{_sentences(number, draft, marked)}"
         + (f'<h3 class="gone">Report on file</h3>{other}' if study.report else "")
         + f"</section><section><h3>Measurements</h3>{show_measurements(study, draft)}</section></div>"
         f'<div class="pair even"><section><h3>Finding probabilities</h3>{show_findings(draft.findings)}</section>'
@@ -192,18 +208,22 @@ def show_flag(flag: str) -> str:
     return f'<li class="soft">{escape(text)}</li>' if name in _NOTES else f"<li>{show_mark('uncertain', text)}</li>"
 
 
-def show_figure(study: Study) -> str:
+def show_figure(study: Study, maps: Mapping[int, FloatArray] | None = None) -> str:
+    """maps: of the draft's sentences, as regen.ecg_svg takes them."""
     if study.ecg is None:
         return "<p>This study holds no ECG.</p>"
     return (
-        f'<figure><div class="paper" tabindex="0" role="region" aria-label="ECG trace, scrolls sideways">{ecg_svg(study.ecg)}</div>'
+        f'<figure><div class="paper" tabindex="0" role="region" aria-label="ECG trace, scrolls sideways">{ecg_svg(study.ecg, maps)}</div>'
         "<figcaption>To scale when printed at 100 % on A4 landscape: a small square is 1 mm, 0.04 s and 0.1 mV.</figcaption></figure>"
     )
 
 
-def _sentences(case: int, draft: Draft) -> str:
+def _sentences(case: int, draft: Draft, maps: Mapping[int, FloatArray]) -> str:
     places = {hit.study_id: rank for rank, hit in enumerate(draft.neighbours, 1)}
-    kept = "".join(show_sentence(case, s, places) for s in draft.sentences)
+    tails = {i: f'<div class="why">moved most by {leads_of(heat)} {choice(case, i, "on the trace")}</div>{grid(heat)}' for i, heat in maps.items()}
+    kept = "".join(
+        show_sentence(case, s, places, tail=tails.get(i, ""), name=f"mapped s{i}" if i in tails else "") for i, s in enumerate(draft.sentences)
+    )
     out = f'<ol class="draft">{kept}</ol>' if kept else "<p>No sentence was kept: nothing the writer proposed is supported.</p>"
     if draft.dropped:
         gone = "".join(show_sentence(case, s, places, dropped=True) for s in draft.dropped)

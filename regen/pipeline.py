@@ -20,11 +20,12 @@ import torch
 from torch import Tensor
 
 from regen.artifact import load_manifest, require_partner
+from regen.batch import read_studies
 from regen.bundle import find_bundle, make_bundle
 from regen.chest import draft_chest, see_chest
 from regen.data_prep.clean import standard
 from regen.data_prep.measure import UNITS
-from regen.data_prep.readers import READERS, read_study
+from regen.data_prep.readers import READERS
 from regen.encoders.adapter import Adapter
 from regen.encoders.recordings import FS, clean_and_measure
 from regen.encoders.space import Space, load_space
@@ -78,9 +79,10 @@ class Pipeline:
         """
         folder = find_bundle(name)
         where = pick_device(device)
-        load_manifest(folder, "bundle")
+        manifest = load_manifest(folder, "bundle")
         space = load_space(folder / "encoder", where)
         archive = Archive.open(folder / "index", gpu=where.type == "cuda")
+        archive.limits = {**manifest.get("limits", {}), **archive.limits}
         require_partner(f"{folder}/index", archive.fingerprint, space.fingerprint, "regen index build, then regen bundle")
         writer = LocalWriter.open(folder / "generator", archive.part("ecg"), where) if (folder / "generator").is_dir() else None
         if writer is not None:
@@ -117,14 +119,16 @@ class Pipeline:
     @overload
     def draft(self, source: Sequence[Source], language: str | None = None) -> list[Draft]: ...
     def draft(self, source: Source | Sequence[Source], language: str | None = None) -> Draft | list[Draft]:
-        """Draft a report for a file or Study, or for several.
+        """Draft a report for a file, a Study or a folder with the views of one chest X-ray, or for several of them.
+
+        Images are decoded in a process that can be killed.
 
         Raises:
             DataError: a file that cannot be read, or a study without an ECG or a chest X-ray.
         """
         if isinstance(source, (str, Path, Study)):
-            return next(self.drafts([_study(source)], language))
-        return list(self.drafts(map(_study, source), language))
+            return next(self.drafts(read_studies([source]), language))
+        return list(self.drafts(read_studies(source), language))
 
     def drafts(
         self, studies: Iterable[Study], language: str | None = None, *, blank_ecg: bool = False, blank_retrieval: bool = False
@@ -153,8 +157,8 @@ class Pipeline:
     def search(self, source: Source, k: int = 5, own_subject: bool = False, to: str | None = None) -> list[Hit]:
         """The k nearest reported cases. The study itself, later studies and, unless own_subject, its subject's others are never shown.
 
-        source: a file, a Study, or words; to: 'image', 'ecg' or 'report', what to compare with; without it the query's own modality, for words
-        the reports.
+        source: a file, a folder with the views of one chest X-ray, a Study, or words; to: 'image', 'ecg' or 'report', what to compare with;
+        without it the query's own modality, for words the reports.
 
         Raises:
             DataError: a file that cannot be read.
@@ -164,14 +168,14 @@ class Pipeline:
             raise ConfigError(f"--to: expected one of {', '.join(TO)}, got {to!r}{did_you_mean(to, TO)}")
         if isinstance(source, str) and is_query(source):
             return self.archive.part(TO[to or "report"]).hits(self.space.text.encode([source])[0], k, Asker())
-        study = _study(source)
+        study = self.query(source)
         own, vector = self.place(study)
         return self.archive.part(TO[to] if to else own).hits(vector, k, Asker.of(study, own_subject))
 
     @staticmethod
     def query(source: Source) -> Study:
         """The study that a search is about; words become a study that holds nothing but them, as its id."""
-        return Study(source) if isinstance(source, str) and is_query(source) else _study(source)
+        return Study(source) if isinstance(source, str) and is_query(source) else next(read_studies([source]))
 
     def place(self, study: Study) -> tuple[str, FloatArray]:
         """Where a study lies in the space: its modality, 'cxr' or 'ecg', and its vector (dim,). The views of an X-ray are averaged."""
@@ -237,10 +241,6 @@ def is_query(text: str) -> bool:
     if " " not in text and ("." in text or "/" in text):
         return False
     return not path.exists() and path.suffix.lower() not in {*READERS, ".dat", ".mat"} and not path.with_name(path.name + ".hea").exists()
-
-
-def _study(source: Source) -> Study:
-    return source if isinstance(source, Study) else read_study(source)
 
 
 def set_threads(threads: int) -> None:

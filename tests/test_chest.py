@@ -13,6 +13,7 @@ from PIL import Image
 from records import write_wfdb
 from test_shared import CPU, TINY
 
+from regen.batch import read_studies
 from regen.bundle import make_bundle
 from regen.chest import draft_chest, see_chest
 from regen.cli import main
@@ -20,15 +21,19 @@ from regen.data_prep.chexpert import OBSERVATIONS
 from regen.data_prep.prepare import write
 from regen.data_prep.prepared import Prepared
 from regen.data_prep.synthetic_cohort import entries
+from regen.data_prep.views import join_views
 from regen.encoders.images import known_observations
 from regen.encoders.shared_recipe import SharedRecipe
 from regen.encoders.train_shared import train_shared
 from regen.errors import ConfigError, DataError
+from regen.eval.dicom_samples import phantom, write_dicom
 from regen.evaluating.chest import evaluate_chest
 from regen.evaluating.maps import evaluate_maps
 from regen.evaluating.probe import evaluate_probe
 from regen.evaluating.space import evaluate_space, modality_of
-from regen.index.build import build_index
+from regen.index import limits
+from regen.index.build import build_index, encode_views
+from regen.index.case_index import Asker
 from regen.pipeline import Pipeline
 from regen.study import Cxr, Study
 
@@ -121,6 +126,29 @@ def test_one_name_twice_becomes_two_studies(capsys: pytest.CaptureFixture[str], 
     assert len({json.loads(text)["study_id"] for text in out.read_text().splitlines()}) == 3
 
 
+def test_the_views_of_one_study_are_one_case(capsys: pytest.CaptureFixture[str], bundle: Path, tmp_path: Path, rng: np.random.Generator) -> None:
+    folder = tmp_path / "scans"
+    folder.mkdir()
+    for name, view, study in (("a", "LL", "1.2.3"), ("b", "PA", "1.2.9"), ("c", "PA", "1.2.3")):
+        write_dicom(folder / f"{name}.dcm", phantom(80, 64, rng), ViewPosition=view, StudyInstanceUID=study)
+    (tmp_path / "empty").mkdir()
+    out = tmp_path / "d.jsonl"
+    code, _, err = call(capsys, "draft", tmp_path / "empty", folder, "--bundle", bundle, "--out", out, "--html", tmp_path / "page", "--device", "cpu")
+    assert [json.loads(text)["study_id"] for text in out.read_text().splitlines()] == ["1.2.3", "1.2.9"]
+    assert (code, "found none" in " ".join(err.split())) == (1, True)
+    page = (tmp_path / "page" / "index.html").read_text()
+    assert page.index("PA, image 1 of 2") < page.index("LATERAL, image 2 of 2")
+    _, told, _ = call(capsys, "classify", folder, "--bundle", bundle, "--json", "--device", "cpu")
+    rows = [json.loads(text) for text in told.splitlines()]
+    assert [(row["study_id"], row["view"], row["views"]) for row in rows] == [("1.2.3", "PA", 2), ("1.2.9", "PA", 1)]
+    pipe = Pipeline.from_pretrained(bundle, "cpu")
+    with pytest.raises(DataError, match="expected one study, got a folder with 2"):
+        pipe.search(folder)
+    (folder / "b.dcm").unlink()
+    pipe.search(folder)
+    np.testing.assert_allclose(pipe.place(pipe.query(folder))[1], pipe.place(join_views(list(read_studies([folder / "c.dcm", folder / "a.dcm"]))))[1])
+
+
 def test_without_retrieval_the_draft_cites_nothing_and_says_so(bundle: Path, rng: np.random.Generator) -> None:
     pipe = Pipeline.from_pretrained(bundle, "cpu")
     study = Study("a", cxr=(Cxr(rng.random((40, 40), dtype=np.float32)),))
@@ -131,14 +159,32 @@ def test_without_retrieval_the_draft_cites_nothing_and_says_so(bundle: Path, rng
     assert {s.status for s in draft.sentences} == {"uncertain"}
 
 
-def test_adapt_stores_an_adapter_that_draft_and_classify_use(
-    capsys: pytest.CaptureFixture[str], data: Prepared, bundle: Path, image: Path, tmp_path: Path
+def test_a_new_index_knows_how_near_the_nearest_case_of_a_usual_image_is(
+    data: Prepared, bundle: Path, image: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(limits, "FEWEST", 2)
+    build_index(data.path, bundle / "encoder", tmp_path / "index")
+    make_bundle(bundle / "encoder", tmp_path / "index", None, tmp_path / "bundle")
+    pipe = Pipeline.from_pretrained(tmp_path / "bundle", "cpu")
+    rows = data.split_cxr("val")
+    near = [pipe.archive.part("cxr").hits(vector, 1, Asker())[0].score for vector in encode_views(data, rows, pipe.space)]
+    assert pipe.archive.limits == {"cxr": pytest.approx(np.quantile(near, limits.RARE), abs=2e-3)}
+    for limit, flagged in ((1.1, True), (-1.0, False)):
+        pipe.archive.limits["cxr"] = limit
+        assert ("low_evidence" in pipe.draft(image).flags) == flagged
+
+
+def test_adapt_stores_an_adapter_that_draft_and_classify_use(
+    capsys: pytest.CaptureFixture[str], data: Prepared, bundle: Path, image: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "FEWEST", 2)
+    assert Pipeline.from_pretrained(bundle, "cpu").archive.limits == {}, "built from too few"
     other = tmp_path / "adapted"
     code, out, err = call(capsys, "adapt", "--bundle", bundle, "--studies", data.path, "--out", other, "--specificity", "0.8", "--device", "cpu")
     assert (code, "AUROC" in out) == (0, True), err
     pipe = Pipeline.from_pretrained(other, "cpu")
     assert pipe.adapter is not None
+    assert 0 < pipe.archive.limits["cxr"] < 1
     learned = dict(zip(pipe.adapter.names, pipe.adapter.points, strict=True))
     code, out, _ = call(capsys, "classify", image, "--bundle", other, "--json", "--device", "cpu")
     rows = {row["name"]: row for row in json.loads(out)["findings"]}

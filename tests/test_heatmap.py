@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from regen.encoders import heatmap
 from regen.encoders.cxr import CxrEncoder
-from regen.encoders.heatmap import Method, ecg_map, gradient_grid, occlusion_check, occlusion_grid, sentence_maps, top_tenth
+from regen.encoders.heatmap import Method, gradient_grid, occlusion_check, occlusion_grid, sentence_maps, top_tenth
 from regen.encoders.image_sources import plan_trunk
 from regen.encoders.image_trunks import build_trunk
 from regen.encoders.space import Space
@@ -212,44 +212,3 @@ def test_what_does_not_fit_is_refused() -> None:
     with pytest.raises(DataError, match=r"expected a map of \(48, 48\)"):
         occlusion_check(space, [image], ["upper"], [image[1:]], np.random.default_rng(0))
     assert occlusion_check(space, [], [], [], np.random.default_rng(0)).shape == (0,)
-
-
-# --- the ECG
-
-
-class Listens(nn.Module):
-    """Hears the fourth second of V2 ('upper') and the first of lead I ('lower')."""
-
-    config = SimpleNamespace(fs=100.0)
-
-    def forward(self, signal: Tensor) -> Tensor:
-        heard = signal.nan_to_num(0)
-        said = [heard[:, 7, 300:400].mean(1), heard[:, 0, :100].mean(1), torch.full((len(signal),), 0.5)]
-        return nn.functional.normalize(torch.stack(said, 1), dim=1)
-
-
-def test_an_ecg_s_map_shows_lead_and_second_and_what_was_not_recorded() -> None:
-    space = Space(Words(), "f", SimpleNamespace(ecg=Listens()))  # type: ignore[arg-type]
-    signal = np.ones((12, 1000), np.float32)
-    signal[11] = np.nan
-    signal[3, :150] = np.nan
-    before = signal.copy()
-    maps = ecg_map(space, signal, ["upper", "lower", "neither"])
-    np.testing.assert_array_equal(signal, before)
-    assert maps.shape == (3, 12, 10)
-    assert maps.dtype == np.float32
-    assert [np.argwhere(heat == 1).tolist() for heat in maps] == [[[7, 3]], [[0, 0]], []]
-    silent = np.zeros((12, 10), np.bool_)
-    silent[11], silent[3, 0] = True, True
-    assert (np.isnan(maps) == silent).all()
-    assert np.nansum(maps) == 2
-    assert ecg_map(space, signal, []).shape == (0, 12, 10)
-
-
-def test_an_ecg_that_is_none_is_refused() -> None:
-    space = Space(Words(), "f", SimpleNamespace(ecg=Listens()))  # type: ignore[arg-type]
-    for shape in ((11, 1000), (12, 1050), (1000,), (12, 0)):
-        with pytest.raises(DataError, match="expected \\(12, 100 x seconds\\)"):
-            ecg_map(space, np.ones(shape, np.float32), ["upper"])
-    with pytest.raises(ConfigError, match="reads ECGs"):
-        ecg_map(space_of(), np.ones((12, 1000), np.float32), ["upper"])

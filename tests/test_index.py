@@ -121,9 +121,11 @@ def test_what_an_asker_may_see(index: CaseIndex) -> None:
 def test_hits_say_why_they_were_allowed(index: CaseIndex) -> None:
     hits = index.hits(index.vectors[9], 4, Asker("s9", "p3", START + timedelta(days=9)))
     assert [h.rank for h in hits] == [1, 2, 3, 4]
-    assert all(h.allowed == "another study id and file name; another subject; not dated after the query" for h in hits)
+    assert all(h.allowed == "another study id; another subject; not dated after the query" for h in hits)
     assert all(h.report == f"Report {h.study_id[1:]}." and h.statements == {"NORM": 1.0} for h in hits)
     assert "subject of the query unknown" in index.why(Asker())
+    assert "subject of the query unknown" in index.why(Asker("s9", "s9")), "what prepare writes where it knows no subject"
+    assert index.why(Asker("s9", records=("rec",))).startswith("another study id and file name;")
     assert "time of the query unknown" in index.why(Asker("s1", "p0"))
 
 

@@ -158,7 +158,6 @@ Change = Callable[[list[Entry]], list[Entry]]
 @pytest.mark.parametrize(
     ("change", "named"),
     [
-        (lambda e: [*e, e[2]], r"each study_id once, got 's2' twice"),
         (lambda e: [replace(e[0], split="trian"), *e[1:]], r"s0: expected a split of train, val, test, got 'trian'; did you mean 'train'"),
         (lambda e: [replace(e[0], split="train"), replace(e[1], split="test")], r"one split, got subject 'p0' in train and \(study 's1'\) in test"),
         (lambda e: [replace(e[0], path="gone.hea")], r"at least one readable study, got none of 1: gone\.hea"),
@@ -172,6 +171,22 @@ def test_a_cohort_that_contradicts_itself_is_refused_whole(tmp_path: Path, chang
     assert not (tmp_path / "data").exists()
 
 
+def test_an_id_that_came_before_costs_the_second_one(tmp_path: Path) -> None:
+    given = entries(tmp_path / "in")
+    made = write([*given, given[2]], tmp_path / "data", "test", {}, workers=1)
+    assert [(failure.study_id, "got 's2' again" in failure.reason) for failure in made.failures] == [("s2", True)]
+    assert sorted(Prepared.open(tmp_path / "data").studies["study_id"]) == sorted(entry.study_id for entry in given)
+
+
+@pytest.mark.parametrize(("age", "kept"), [(-5.0, None), (999.0, None), (0.0, 0.0), (104.0, 104.0)])
+def test_an_age_that_nobody_has_is_missing_and_said(tmp_path: Path, age: float, kept: float | None) -> None:
+    given = entries(tmp_path / "in")
+    write([replace(given[0], age=age), *given[1:]], tmp_path / "data", "test", {}, workers=1)
+    (row,) = Prepared.open(tmp_path / "data").studies.filter(pl.col("study_id") == given[0].study_id).to_dicts()
+    assert row["age"] == kept
+    assert [flag for flag in row["flags"] if flag.startswith("age")] == ([] if kept is not None else [f"age_implausible:{age:g}"])
+
+
 def test_a_stopped_run_leaves_nothing_behind_for_the_next(tmp_path: Path) -> None:
     given = entries(tmp_path / "in")
 
@@ -182,6 +197,8 @@ def test_a_stopped_run_leaves_nothing_behind_for_the_next(tmp_path: Path) -> Non
     with pytest.raises(DataError, match="line 7"):
         write(breaks(), tmp_path / "data", "test", {}, workers=1)
     partial = tmp_path / ".data.partial"
+    assert not partial.exists(), "a failure leaves nothing"
+    (partial / "ecg").mkdir(parents=True)  # as a run that was killed does
     (partial / "failed.csv").write_text("stale")
     (partial / "ecg" / "00009.parquet").write_text("stale")
     write(given, tmp_path / "data", "test", {}, workers=1)
