@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from regen.eval.averages import mean_known
+from regen.eval.averages import mean_of
 from regen.eval.bootstrap import DRAWS, Resamples, Sampled, Values, bootstrap
 from regen.eval.finding_metrics import expected_calibration_error, sensitivity, specificity
 from regen.eval.set_metrics import auc
@@ -92,9 +92,7 @@ def adapter_table(
         resamples = Resamples(who, np.random.default_rng([seed, number]), draws)
         scores = tuple(_label(label, p[:, c], p[:, c] >= thresholds[c], y[:, c], who, resamples) for c, label in enumerate(names))
         covered = [score.auroc for score in scores if FEW <= score.positives < score.n]
-        macro = (
-            Sampled(float(np.mean([c.value for c in covered])), mean_known(np.stack([c.draws for c in covered], 1))) if covered else _nothing(draws)
-        )
+        macro = mean_of(covered, draws)
         out.append(GroupScore(name, len(rows), resamples.patients, scores, macro, len(covered)))
     return out
 
@@ -139,10 +137,6 @@ def _label(
         name, len(known), int(truth.sum()), len(set(patient)), sampled(auc, p), sampled(expected_calibration_error, p),
         rate(sensitivity, truth), rate(specificity, ~truth),
     )  # fmt: skip
-
-
-def _nothing(draws: int) -> Sampled:
-    return Sampled(math.nan, np.full(draws, math.nan))
 
 
 def _plain(value: float) -> float | None:

@@ -5,9 +5,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
-from regen.eval.bootstrap import Values, each_once
+from regen.eval.bootstrap import Sampled, Values, each_once, undefined
 
 
 def ratio(above: Values, below: Values) -> Values:
@@ -32,3 +34,13 @@ def mean_known(values: Values) -> Values:
     """(d, columns) -> (d,): the mean of what is not NaN; NaN where all is."""
     known = ~np.isnan(values)
     return ratio(np.where(known, values, 0.0).sum(axis=1), known.sum(axis=1).astype(np.float64))
+
+
+def mean_of(cells: Sequence[Sampled], draws: int) -> Sampled:
+    """The mean of what is defined, draw by draw. All must come from one Resamples, of `draws` draws."""
+    if not cells:
+        return undefined(draws)
+    value, every, left_out = (
+        mean_known(np.stack(part, axis=1)) for part in ([np.array([c.value]) for c in cells], [c.draws for c in cells], [c.left_out for c in cells])
+    )
+    return Sampled(float(value[0]), every, left_out, cells[0].patients)

@@ -15,7 +15,7 @@ from regen.eval.bootstrap import Sampled
 
 Rows = Mapping[str, Mapping[str, Sampled]]
 """System -> column -> value and draws; the first system is compared with each other one."""
-INTERVAL = "95 % percentile bootstrap by patient"
+INTERVAL = "95 % BCa bootstrap by patient"
 
 
 class Named(Protocol):

@@ -12,7 +12,6 @@ k + k further cases. Every system is trained on the same cases.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -22,7 +21,7 @@ import numpy.typing as npt
 
 from regen.data_prep.statements import CODES
 from regen.errors import ConfigError, DataError
-from regen.eval.averages import mean_known
+from regen.eval.averages import mean_known, mean_of
 from regen.eval.blocks import INTERVAL, plain_differences, plain_rows
 from regen.eval.bootstrap import DRAWS, Resamples, Sampled, Values, bootstrap
 from regen.eval.linear_probe import STRENGTH, Pair, linear_probe
@@ -136,14 +135,6 @@ def few_shot(
 
 def _mean_auc(scores: Sequence[Values], truth: Sets, weights: Values) -> Values:
     return mean_known(np.stack([auc(score, truth, weights) for score in scores], axis=1))
-
-
-def mean_of(cells: Sequence[Sampled], draws: int) -> Sampled:
-    """The mean over statements, draw by draw, of what is defined. All must come from one Resamples, of `draws` draws."""
-    if not cells:
-        return Sampled(math.nan, np.full(draws, np.nan))
-    value = mean_known(np.array([[cell.value for cell in cells]]))[0]
-    return Sampled(float(value), mean_known(np.stack([cell.draws for cell in cells], axis=1)))
 
 
 def _means(name: str, statements: Mapping[str, Mapping[str, Sampled]], same: Sequence[str], draws: int) -> dict[str, Sampled]:

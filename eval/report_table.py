@@ -9,7 +9,6 @@ Blocks are the groups of regen.eval.strata. Within a block all systems and colum
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -23,7 +22,7 @@ from regen.errors import DataError, did_you_mean
 from regen.eval import set_metrics, text_metrics
 from regen.eval.averages import mean, share
 from regen.eval.blocks import INTERVAL, named, plain_differences, plain_rows
-from regen.eval.bootstrap import DRAWS, Resamples, Sampled, Statistic, Values, bootstrap
+from regen.eval.bootstrap import DRAWS, Resamples, Sampled, Statistic, Values, bootstrap, undefined
 from regen.eval.cider import cider
 from regen.eval.detail_errors import DetailErrors, detail_errors
 from regen.eval.predictions import Predictions, References
@@ -77,7 +76,7 @@ class Table:
                 raise DataError(f"table: unknown system {name!r}{did_you_mean(name, rows)}")
         if column not in COLUMNS:
             raise DataError(f"table: unknown column {column!r}{did_you_mean(column, COLUMNS)}")
-        nothing = Sampled(math.nan, np.full(self.draws, np.nan))
+        nothing = undefined(self.draws)
         return rows[system].get(column, nothing).minus(rows[other].get(column, nothing))
 
     def to_dict(self) -> dict[str, Any]:

@@ -213,7 +213,7 @@ def to_markdown(made: ChestTable) -> str:
         body = ["| " + " | ".join(cells) + " |" for cells in lines]
         parts.append("\n".join([f"### {name}: n = {block.n}, {block.patients} patients", "", *body]))
     notes = (
-        f"Percent with 95 % percentile intervals over {made.draws} bootstrap draws of patients (seed {made.seed}). Observations are read in "
+        f"Percent with 95 % BCa intervals over {made.draws} bootstrap draws of patients (seed {made.seed}). Observations are read in "
         "draft and reference by one rule labeler; uncertain counts as stated; macro averages cover what has at least 5 positives in the group."
     )
     missing = [f"{name}: {count} studies without a draft, scored as empty ones." for name, count in made.missing.items() if count]

@@ -199,7 +199,7 @@ def to_markdown(made: Comparison) -> str:
             cell = made.cell(block.name, column)
             parts.append(f"| {title} | {percent(cell.a)} | {percent(cell.b)} | {_difference(cell)} |")
         parts.append("")
-    notes = "Percent, 95 % percentile interval over {} draws of patients (seed {}). * leaves 0 out."
+    notes = "Percent, 95 % BCa interval over {} draws of patients (seed {}). * leaves 0 out."
     return "\n".join([*parts, notes.format(made.table.draws, made.table.seed), "", *(f"- {line}" for line in remarks(made))]) + "\n"
 
 

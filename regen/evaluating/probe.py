@@ -30,7 +30,7 @@ from regen.data_prep.prepared import Prepared
 from regen.encoders.images import known_observations
 from regen.encoders.space import Space
 from regen.errors import ConfigError, DataError
-from regen.eval.averages import mean_known
+from regen.eval.averages import mean_of
 from regen.eval.blocks import INTERVAL, plain_rows
 from regen.eval.bootstrap import DRAWS, Resamples, Sampled, Values, bootstrap
 from regen.eval.linear_probe import linear_probe, standardised
@@ -147,8 +147,7 @@ def _scores(
 ) -> Probe:  # fmt: skip
     scored = np.sort(np.concatenate([test for _, test in parts]))
     labels: dict[str, Scored] = {}
-    every: dict[str, list[Values]] = {name: [] for name in features}
-    values: dict[str, list[float]] = {name: [] for name in features}
+    every: dict[str, list[Sampled]] = {name: [] for name in features}
     whole = Resamples([subjects[i] for i in scored], np.random.default_rng(seed), draws)
     for column, label in enumerate(names):
         known = scored[~np.isnan(truth[scored, column])]
@@ -161,10 +160,9 @@ def _scores(
             p = _probed(made, truth[:, column], parts)[known]
             statistic = lambda weights, p=p, positive=positive, place=place: auc(p, positive, weights[:, place])  # noqa: E731
             rows[name] = {"auc": bootstrap(statistic, whole)}
-            every[name].append(rows[name]["auc"].draws)
-            values[name].append(rows[name]["auc"].value)
+            every[name].append(rows[name]["auc"])
         labels[label] = Scored(len(known), len({subjects[i] for i in known}), int(positive.sum()), rows)
-    macro = {name: Sampled(float(np.mean(values[name])), mean_known(np.stack(every[name], 1))) for name in features if values[name]}
+    macro = {name: mean_of(cells, draws) for name, cells in every.items() if cells}
     return Probe(labels, macro, _same_patient(features, subjects, scored, seed, draws), folds, seed, draws)
 
 
@@ -207,7 +205,7 @@ def to_markdown(made: Probe) -> str:
     head, lines = _table(made)
     body = ["| " + " | ".join(cells) + " |" for cells in (head, ["---"] * len(head), *lines)]
     how = f"{made.folds} folds by patient" if made.folds else "probe learned on train"
-    return "\n".join(body) + f"\n\nPercent with 95 % percentile intervals over {made.draws} draws of patients (seed {made.seed}); {how}.\n"
+    return "\n".join(body) + f"\n\nPercent with 95 % BCa intervals over {made.draws} draws of patients (seed {made.seed}); {how}.\n"
 
 
 def to_rich(made: Probe) -> rich.table.Table:

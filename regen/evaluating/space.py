@@ -251,7 +251,7 @@ def to_markdown(made: SpaceScores) -> str:
             "\n".join([f"### {title}", "", "| " + " | ".join(head) + " |", "|" + "---|" * len(head), *("| " + " | ".join(r) + " |" for r in lines)])
         )
     parts.append(
-        f"Percent, lifts as factors, with 95 % percentile intervals over {made.draws} bootstrap draws of patients (seed {made.seed}). Reports of "
+        f"Percent, lifts as factors, with 95 % BCa intervals over {made.draws} bootstrap draws of patients (seed {made.seed}). Reports of "
         "one wording are one candidate; ties count against. Relevant image: shares an observation other than devices."
     )
     return "\n\n".join(parts) + "\n"
