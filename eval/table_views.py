@@ -80,7 +80,7 @@ def _two_lines(cell: Sampled | None) -> str:
 def remarks(made: Table) -> list[str]:
     """How the table is to be read, and what is missing from it."""
     out = [NOTES.format(draws=made.draws, seed=made.seed)]
-    out += [f"{name}: {count} studies without a draft, scored as empty ones." for name, count in made.missing.items() if count]
+    out += [f"{name}: {count} studies without a draft or with an empty one." for name, count in made.missing.items() if count]
     if made.uncoded:
         out.append(f"{made.uncoded} references were coded by nobody; their statements are those that the labeler reads in the report.")
     return out
