@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from regen.eval.bootstrap import Sampled, Values, each_once
+from regen.eval.bootstrap import Sampled, Values, each_once, undefined
 
 
 def ratio(above: Values, below: Values) -> Values:
@@ -37,8 +37,10 @@ def mean_known(values: Values) -> Values:
 
 
 def mean_of(cells: Sequence[Sampled], draws: int) -> Sampled:
-    """The mean over cells, draw by draw, of what is defined. All must come from one Resamples, of `draws` draws."""
+    """The mean of what is defined, draw by draw. All must come from one Resamples, of `draws` draws."""
     if not cells:
-        return Sampled.nothing(draws)
-    value = mean_known(np.array([[cell.value for cell in cells]]))[0]
-    return Sampled(float(value), mean_known(np.stack([cell.draws for cell in cells], axis=1)))
+        return undefined(draws)
+    value, every, left_out = (
+        mean_known(np.stack(part, axis=1)) for part in ([np.array([c.value]) for c in cells], [c.draws for c in cells], [c.left_out for c in cells])
+    )
+    return Sampled(float(value[0]), every, left_out, cells[0].patients)

@@ -21,7 +21,7 @@ from regen.data_prep.wording import words
 from regen.errors import ConfigError, DataError
 from regen.eval import timing
 from regen.eval.averages import mean
-from regen.eval.bootstrap import Resamples, bootstrap
+from regen.eval.bootstrap import Resamples, Sampled, bootstrap
 from regen.eval.predictions import Predictions, References
 from regen.eval.report_table import table
 from regen.eval.set_metrics import micro_f1
@@ -106,12 +106,13 @@ def theirs(pairs: Pairs, draws: int) -> dict[str, float]:
     joined = [[" ".join(pair[side]) for pair in split] for side in (0, 1)]
     rouge = RougeScorer(["rougeL"], tokenizer=_Blanks())
     value = f1_score(references.statements, made.statements, average="micro", zero_division=0)
-    resamples, sampled = Resamples(references.subjects, np.random.default_rng(0), draws), []
-    for weights in resamples:
-        for draw in weights.astype(int):
+    resamples = Resamples(references.subjects, np.random.default_rng(0), draws)
+    sampled: list[list[float]] = [[], []]
+    for values, each in zip(sampled, (iter(resamples), resamples.left_out()), strict=True):
+        for draw in (draw for weights in each for draw in weights.astype(int)):
             rows = np.repeat(np.arange(len(draw)), draw)
-            sampled.append(f1_score(references.statements[rows], made.statements[rows], average="micro", zero_division=0))
-    low, high = np.percentile(sampled, [2.5, 97.5])
+            values.append(f1_score(references.statements[rows], made.statements[rows], average="micro", zero_division=0))
+    low, high = Sampled(float(value), np.array(sampled[0]), np.array(sampled[1]), resamples.patients).interval
     return {
         "bleu_4": BLEU(tokenize="none", smooth_method="none").corpus_score(joined[0], [joined[1]]).score / 100,
         "rouge_l": float(np.mean([rouge.score(report, draft)["rougeL"].fmeasure for draft, report in zip(*joined, strict=True)])),

@@ -17,7 +17,7 @@ from regen.eval.bootstrap import Sampled
 Rows = Mapping[str, Mapping[str, Sampled]]
 """System -> column -> value and draws; the first system is compared with each other one."""
 Row = dict[str, Sampled]
-INTERVAL = "95 % percentile bootstrap by patient"
+INTERVAL = "95 % BCa bootstrap by patient"
 
 
 @dataclass(frozen=True, slots=True, eq=False)

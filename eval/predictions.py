@@ -130,7 +130,9 @@ class Predictions:
         known = [study in found for study in references.study_ids]
         if not any(known):
             example = next(iter(found), "none")
-            raise DataError(f"{name}: expected drafts of the studies to score, got none of them (a draft's study_id: {example}); check the split")
+            raise DataError(
+                f"{name}: expected drafts of the studies to score, got none of them (a draft's study_id: {example}); check the split and --modality"
+            )
         if len(found) > sum(known):
             logger.info("%s: %d drafts are of studies that are not scored", name, len(found) - sum(known))
         rows = [found.get(study, {}) for study in references.study_ids]
@@ -152,13 +154,18 @@ class Predictions:
         return cls(name, reports, read_sets(reports), probabilities if given else None, known.count(False), declared if said else None, sentences)
 
 
+def unsaid(reports: Iterable[str]) -> int:
+    """How many are empty: no draft was given, or one that says nothing."""
+    return sum(not text.strip() for text in reports)
+
+
 def supported(sentences: Any) -> tuple[float, float]:
     """(supported, all) of a draft's sentences; whatever is no sentence with a status counts as one that nothing supports."""
     items = sentences if isinstance(sentences, list) else []
     return float(sum(isinstance(s, dict) and s.get("status") == "supported" for s in items)), float(len(items))
 
 
-def _check_findings(name: str, row: Mapping[str, Any]) -> None:
+def check_findings(name: str, row: Mapping[str, Any]) -> None:
     """Raises DataError unless each is a code, a probability in [0, 1], and perhaps whether it is positive."""
     found = row.get("findings") or ()
     for finding in found if isinstance(found, list) else [found] if found else ():
@@ -177,7 +184,7 @@ def _by_study(name: str, drafts: Iterable[Mapping[str, Any]]) -> dict[str, Mappi
         absent = {"study_id", "report"} - draft.keys()
         if absent:
             raise DataError(f"{name}, draft {number}: expected study_id and report, {' and '.join(sorted(absent))} missing")
-        _check_findings(name, draft)
+        check_findings(name, draft)
         if draft["study_id"] in out:
             raise DataError(f"{name}, draft {number}: expected one draft a study, got a second one of {draft['study_id']}; remove one")
         out[draft["study_id"]] = draft

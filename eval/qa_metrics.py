@@ -12,7 +12,7 @@ as both are drawn together (the product of their counts; Owen, Annals of Applied
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,7 +29,6 @@ NO_ANSWER: AnswerSet = frozenset()
 TITLES = {"exact": "exact match", "f1": "set F1"}
 Nearest = Callable[[str], Sequence[str]]
 """An ECG -> training ECGs, nearest first; never one that the question must not see."""
-_WEIGHTS = 1 << 20
 """Weights of draws held at once, 8 MB."""
 
 
@@ -108,13 +107,10 @@ class ByPatients(Resamples):
         self.n = len(subjects)
         self._first, self._last = (np.array([place[row[end]] for row in subjects], np.int64) for end in (0, -1))
 
-    def __iter__(self) -> Iterator[Values]:
-        step, two = max(1, _WEIGHTS // max(self.n, 1)), self._first != self._last
-        for start in range(0, self.draws, step):
-            times = self._times[start : start + step].astype(np.float64)
-            weights = times[:, self._first]
-            weights[:, two] *= times[:, self._last[two]]
-            yield weights
+    def of_studies(self, times: Values) -> Values:
+        two, weights = self._first != self._last, times[:, self._first]
+        weights[:, two] *= times[:, self._last[two]]
+        return weights
 
 
 def majority(asked: Asked, train: Asked) -> Answered:
@@ -219,6 +215,10 @@ def qa_table(asked: Asked, systems: Sequence[Answered], seed: int = 0, draws: in
 
 def _means(values: Values, resamples: ByPatients) -> list[Sampled]:
     """(n, columns) -> the mean of each column with its draws; one pass over the draws for all of them."""
-    draws = [ratio(weights @ values, np.repeat(weights.sum(axis=1, keepdims=True), values.shape[1], axis=1)) for weights in resamples]
-    spread = np.concatenate(draws) if draws else np.full((0, values.shape[1]), np.nan)
-    return [Sampled(float(value), spread[:, i]) for i, value in enumerate(values.mean(axis=0))]
+
+    def averaged(each: Iterable[Values]) -> Values:
+        rows = [ratio(weights @ values, np.repeat(weights.sum(axis=1, keepdims=True), values.shape[1], axis=1)) for weights in each]
+        return np.concatenate(rows) if rows else np.full((0, values.shape[1]), np.nan)
+
+    spread, left_out = averaged(resamples), averaged(resamples.left_out())
+    return [Sampled(float(value), spread[:, i], left_out[:, i], resamples.patients) for i, value in enumerate(values.mean(axis=0))]

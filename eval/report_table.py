@@ -22,10 +22,10 @@ from regen.errors import DataError, did_you_mean
 from regen.eval import set_metrics, text_metrics
 from regen.eval.averages import mean, share
 from regen.eval.blocks import INTERVAL, named, plain_differences, plain_rows
-from regen.eval.bootstrap import DRAWS, Resamples, Sampled, Statistic, Values, bootstrap
+from regen.eval.bootstrap import DRAWS, Resamples, Sampled, Statistic, Values, bootstrap, undefined
 from regen.eval.cider import cider
 from regen.eval.detail_errors import DetailErrors, detail_errors
-from regen.eval.predictions import Predictions, References
+from regen.eval.predictions import Predictions, References, unsaid
 from regen.eval.set_metrics import frequent
 from regen.eval.strata import strata
 from regen.eval.text_metrics import TextScores, copies, most_common, text_scores
@@ -56,7 +56,10 @@ class Block:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Table:
-    """systems: in the order given; missing: system -> studies without a draft; uncoded: references whose set the labeler read."""
+    """systems: in the order given; missing: system -> studies without a draft or with an empty one.
+
+    uncoded: references whose set the labeler read.
+    """
 
     blocks: tuple[Block, ...]
     systems: tuple[str, ...]
@@ -76,7 +79,7 @@ class Table:
                 raise DataError(f"table: unknown system {name!r}{did_you_mean(name, rows)}")
         if column not in COLUMNS:
             raise DataError(f"table: unknown column {column!r}{did_you_mean(column, COLUMNS)}")
-        nothing = Sampled.nothing(self.draws)
+        nothing = undefined(self.draws)
         return rows[system].get(column, nothing).minus(rows[other].get(column, nothing))
 
     def to_dict(self) -> dict[str, Any]:
@@ -124,7 +127,7 @@ def table(
         resamples = Resamples(part.subjects, np.random.default_rng([seed, number]), draws)
         values = {p.name: _score(part, _part(p, chosen), read[p.name].take(chosen), resamples) for p in predictions}
         blocks.append(Block(name, len(chosen), resamples.patients, int(frequent(part.statements).sum()), values))
-    missing = {p.name: p.missing for p in predictions}
+    missing = {p.name: unsaid(p.reports) for p in predictions}
     return Table(tuple(blocks), tuple(p.name for p in predictions), missing, int((~references.coded).sum()), seed, draws)
 
 

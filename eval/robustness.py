@@ -21,7 +21,7 @@ from regen.errors import DataError, did_you_mean
 from regen.eval import set_metrics
 from regen.eval.averages import mean, share
 from regen.eval.blocks import INTERVAL, named
-from regen.eval.bootstrap import Sampled, Statistic, Values
+from regen.eval.bootstrap import Sampled, Statistic, Values, undefined
 from regen.eval.predictions import Predictions, References
 from regen.eval.set_metrics import Sets
 from regen.eval.text_metrics import copies, text_scores
@@ -76,7 +76,7 @@ class Robustness:
         """The condition minus 'nothing', on the same draws. NaN where one has no such value."""
         if column not in COLUMNS:
             raise DataError(f"robust: unknown column {column!r}{did_you_mean(column, COLUMNS)}")
-        nothing = Sampled.nothing(self.draws)
+        nothing = undefined(self.draws)
         return self.row(name).cells.get(column, nothing).minus(self.rows[0].cells.get(column, nothing))
 
     def to_dict(self) -> dict[str, Any]:

@@ -24,7 +24,7 @@ _SHORT = {
 }  # fmt: skip
 """What a terminal shows, and its headings; BLEU-1..3 and ROUGE-1 and -2 are in the Markdown and the JSON."""
 NOTES = (
-    "Values in percent with their 95 % percentile interval over {draws} bootstrap draws of patients (seed {seed}). Statement sets are read in "
+    "Values in percent with their 95 % BCa interval over {draws} bootstrap draws of patients (seed {seed}). Statement sets are read in "
     "the report by one labeler for every system. Macro averages cover statements with at least 5 positives in the block. Text is compared in "
     "lower case without punctuation; METEOR without synonyms. 'Exact copies': drafts that occur word for word in training. 'Most common "
     "draft': share of the most frequent output, 100 where the output is constant."
@@ -113,7 +113,7 @@ def _two_lines(cell: Sampled | None) -> str:
 def remarks(made: Table) -> list[str]:
     """How the table is to be read, and what is missing from it."""
     out = [NOTES.format(draws=made.draws, seed=made.seed)]
-    out += [f"{name}: {count} studies without a draft, scored as empty ones." for name, count in made.missing.items() if count]
+    out += [f"{name}: {count} studies without a draft or with an empty one." for name, count in made.missing.items() if count]
     if made.uncoded:
         out.append(f"{made.uncoded} references were coded by nobody; their statements are those that the labeler reads in the report.")
     return out

@@ -118,7 +118,7 @@ def votes_of(statements: FloatArray, ids: npt.NDArray[np.int64], scores: FloatAr
     return np.einsum("bk,bkc->bc", weight, said).astype(np.float32)
 
 
-def expected_f1(said: npt.NDArray[Any], probabilities: FloatArray) -> npt.NDArray[np.float64]:
+def expected_f1(said: npt.NDArray[Any], probabilities: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
     """Expected F1 between sets of statements and what a study probably shows: 2 sum_S p / (|S| + sum p). (..., 71) both -> (...)."""
     p = np.asarray(probabilities, np.float64)
     return 2 * (said * p).sum(axis=-1) / np.maximum(said.sum(axis=-1) + p.sum(axis=-1), 1e-9)

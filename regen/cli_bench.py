@@ -74,6 +74,23 @@ def bench_eval(
     _show(result, scoring.lines(result), out)
 
 
+@bench_app.command("coverage")
+def bench_coverage(
+    patients: Annotated[list[int] | None, typer.Option(help="in a sample; may be given several times [default: 60, 300]")] = None,
+    repeats: Annotated[int, typer.Option(help="samples simulated for each number of patients", min=1)] = 1000,
+    draws: Annotated[int, typer.Option(help="of the bootstrap", min=2)] = 1000,
+    seed: Annotated[int, typer.Option(help="of the simulation", min=0)] = 0,
+    out: Annotated[Path | None, typer.Option(help="also write every figure as JSON")] = None,
+    force: Annotated[bool, typer.Option("--force", help="replace an output that exists")] = False,
+) -> None:
+    """How often 95 % intervals hold the truth, on simulated patients. Example: regen bench coverage --patients 60 --repeats 500"""
+    from regen.eval import coverage
+
+    _prepare(out, force, 0)
+    result = coverage.bench(patients or [60, 300], repeats, draws, seed)
+    _show(result, coverage.lines(result), out)
+
+
 @bench_app.command("cxr")
 def bench_cxr(
     repeats: Annotated[int, typer.Option(help="rounds; product and peer take turns in each", min=1)] = 5,

@@ -35,7 +35,7 @@ def report(
     split: Split = "test",
     random_init: Annotated[Path | None, typer.Option(help="an encoder folder that was aligned without pre-training, to compare with")] = None,
     language: Language = None,
-    out: Annotated[Path | None, typer.Option(help="a folder for metrics, predictions and card (ECGs); or a file: .json, .md")] = None,
+    out: Annotated[Path | None, typer.Option(help="a folder for metrics, predictions and card; or a file: .json, .md")] = None,
     device: Device = "auto",
     seed: Seed = 0,
     force: Force = False,
@@ -51,7 +51,7 @@ def report(
         given = [name for name, value in (("--random-init", random_init), ("--language", language)) if value is not None]
         if given:
             raise ConfigError(f"{' and '.join(given)}: not for chest X-rays; leave it out, or give --modality ecg")
-        evaluate_chest(studies, split, predictions or [], str(bundle), out, device, seed, force, parse_columns(columns))
+        evaluate_chest(studies, split, predictions or [], bundle, out, device, seed, force, parse_columns(columns))
         return
     evaluate(studies, split, predictions or [], bundle, random_init, language, out, device, seed, force, parse_columns(columns))
 

@@ -11,36 +11,32 @@ whose observations agree best with the truth.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
 
-from regen.artifact import check_free_file
-from regen.batch import prepared_studies
-from regen.data_prep.chest_labeler import label_report
+from regen.artifact import check_free, check_free_file
 from regen.data_prep.chexpert import NO_FINDING, OBSERVATIONS
 from regen.data_prep.prepared import Prepared
-from regen.data_prep.statements import CODES
 from regen.errors import ConfigError, DataError
 from regen.eval.blocks import INTERVAL, Group, plain_differences
-from regen.eval.bootstrap import DRAWS, Resamples, Values, bootstrap
-from regen.eval.imported import read_predictions
-from regen.eval.nearest import Score, by_cosine, same_owner
-from regen.eval.predictions import References, supported
+from regen.eval.bootstrap import DRAWS, Resamples, bootstrap
+from regen.eval.predictions import References, unsaid
 from regen.eval.report_table import Texts, text_cells
-from regen.eval.set_metrics import Sets, macro_f1, micro_f1, study_f1
+from regen.eval.set_metrics import FEW, macro_f1, micro_f1, study_f1
 from regen.eval.strata import by_person_or_place, strata
 from regen.eval.table_views import markdown_table, percent, rich_table
-from regen.evaluating.ends import check_split, write_result
-from regen.evaluating.space import raw_pixels
-from regen.index.build import encode_views
+from regen.evaluating.card import Card, Curves, write_card
+from regen.evaluating.chest_systems import Drafted, floors, lines, observations_in, read, references_of, run
+from regen.evaluating.ends import FILES, check_split, write_result
+from regen.generators.evidence import expected_f1
 from regen.pipeline import Pipeline
-from regen.progress import bar, console
+from regen.progress import console
 
 COLUMNS = {
     "micro_f1": "CheXpert-14 micro-F1", "macro_f1": "CheXpert-14 macro-F1", "rouge_l": "ROUGE-L", "bleu_4": "BLEU-4", "meteor": "METEOR",
@@ -48,16 +44,8 @@ COLUMNS = {
     "number_errors": "wrong number", "supported": "supported sentences", "copies": "exact copies", "constant": "most common draft",
 }  # fmt: skip
 """What is printed; BLEU-1..3, ROUGE-1 and -2 are in the JSON too."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Drafted:
-    """One system's texts, n in the order of the references; sentences: (n, 2) supported and all, None where they do not say."""
-
-    name: str
-    reports: list[str]
-    sentences: Values | None = None
-    missing: int = 0
+_RANKED = 6
+"""Observations whose ROC the card shows: the most frequent ones of which something was learned."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -74,44 +62,64 @@ class ChestTable:
 
 
 def evaluate_chest(
-    studies: Path, split: str, predictions: Sequence[Path], bundle: str, out: Path | None, device: str, seed: int, force: bool,
+    studies: Path, split: str, predictions: Sequence[Path], bundle: str | None, out: Path | None, device: str, seed: int, force: bool,
     columns: Mapping[str, str] | None = None, draws: int = DRAWS,
 ) -> ChestTable:  # fmt: skip
-    """Print the table; with `out`, also write it as JSON, or as Markdown where the name ends in .md.
+    """Print the table. With `out`, also write it: as JSON or Markdown where the name ends so, else as a folder with card and predictions.
 
-    predictions: files of drafts; without any the bundle drafts the split. The bundle's encoder makes the nearest-copy floor either way.
+    predictions: files of drafts, scored in the order given; a bundle drafts the split first, and its encoder makes the nearest-copy floor.
 
     Raises:
-        ConfigError: a split that is none, or the training split, or a bundle that reads no X-rays.
+        ConfigError: a split that is none, or the training split, neither drafts nor a bundle, or a bundle that reads no X-rays.
+        ArtifactError: `out` exists without force, or a bundle or the prepared folder is damaged.
         DataError: no reported X-rays in train or in the split, or drafts of other studies.
     """
     check_split(split)
+    if bundle is None and not predictions:
+        raise ConfigError("eval report: expected drafts of chest X-rays to score or a --bundle that drafts them, got neither; give one")
     if out is not None:
-        check_free_file(out, force)
+        (check_free_file if out.suffix in FILES else check_free)(out, force)
     data = Prepared.open(studies)
     rows, train = (data.split_cxr(name).filter(pl.col("report").fill_null("") != "") for name in (split, "train"))
     if not len(rows) or not len(train):
         raise DataError(f"{studies}: expected reported chest X-rays in train and {split}, got {len(train)} and {len(rows)}; prepare with reports")
-    pipeline = Pipeline.from_pretrained(bundle, device)
-    references = _references(rows)
-    systems = [_read(path, columns, references) for path in predictions] or [
-        _run(pipeline, data, rows, "system"), _run(pipeline, data, rows, "system, retrieval blanked", blank_retrieval=True)
-    ]  # fmt: skip
-    systems += _floors(pipeline, data, rows, train, seed)
+    references = references_of(rows)
+    pipeline = None if bundle is None else Pipeline.from_pretrained(bundle, device)
+    systems: list[Drafted] = []
+    if pipeline is not None:
+        systems += [run(pipeline, data, rows, "system"), run(pipeline, data, rows, "system, retrieval blanked", blank_retrieval=True)]
+    systems += [read(path, columns, references) for path in predictions]
+    systems += floors(None if pipeline is None else pipeline.space, data, rows, train, seed)
     twice = [name for name, count in Counter(system.name for system in systems).items() if count > 1]
     if twice:
         raise ConfigError(f"predictions: expected files of different names, none called as a floor, got {twice[0]} twice; rename it")
     known = set(data.split("train", with_ecg=False)["report"].drop_nulls().to_list())
     made = chest_table(rows, references, systems, known, seed, draws)
     _print(made)
-    write_result(out, {"split": split} | made.to_dict(), to_markdown(made))
+    if out is None or out.suffix in FILES:
+        write_result(out, made.to_dict() | {"split": split, "bundle": bundle}, to_markdown(made))
+    else:
+        write_card(chest_card(made, data, rows, references, systems, bundle, split), out, force)
     return made
 
 
-def observations_in(reports: Sequence[str]) -> Sets:
-    """(n, 14) bool: present or uncertain in the text."""
-    read = cache(label_report)
-    return np.array([[read(text).get(name, 0.0) > 0 for name in OBSERVATIONS] for text in reports], np.bool_).reshape(-1, len(OBSERVATIONS))
+def chest_card(
+    made: ChestTable, data: Prepared, rows: pl.DataFrame, references: References, systems: Sequence[Drafted], bundle: str | None, split: str
+) -> Card:
+    """made: the table of the systems, in their order; rows: of the prepared folder, in the order of the references."""
+    first, truth = systems[0], observations_in(references.reports)
+    said = observations_in(first.reports)
+    curves = None
+    if first.probabilities is not None:
+        learned = np.ptp(first.probabilities, axis=0) > 0
+        common = [c for c in np.argsort(-truth.sum(axis=0), kind="stable") if truth[:, c].sum() >= FEW and learned[c]][:_RANKED]
+        ranked = {OBSERVATIONS[c]: (first.probabilities[:, c], truth[:, c]) for c in common}
+        curves = Curves(ranked, first.probabilities, truth, expected_f1(said, first.probabilities))
+    return Card(
+        data, rows, bundle or "none", split, [s.name for s in systems], [lines(s, references) for s in systems], COLUMNS,
+        {heading(name, block): block.rows for name, block in made.blocks.items()}, remarks(made), made.to_dict(), to_markdown(made),
+        references.reports, first.reports, study_f1(said, truth), curves,
+    )  # fmt: skip
 
 
 def chest_table(
@@ -120,75 +128,19 @@ def chest_table(
     """rows: of the prepared folder, in the order of the references; known: the reports of training."""
     truth = observations_in(references.reports)
     normal = truth[:, OBSERVATIONS.index(NO_FINDING)]
-    read = {s.name: (observations_in(s.reports), Texts.of(s.reports, references.reports, known)) for s in systems}
+    seen = {s.name: (observations_in(s.reports), Texts.of(s.reports, references.reports, known)) for s in systems}
     blocks = {}
     for number, (name, chosen) in enumerate(strata(rows, references, known, normal, "No Finding")):
         resamples = Resamples([references.subjects[i] for i in chosen], np.random.default_rng([seed, number]), draws)
         made = {}
         for system in systems:
-            said, texts = read[system.name]
+            said, texts = seen[system.name]
             cells = {"micro_f1": partial(micro_f1, said[chosen], truth[chosen]), "macro_f1": partial(macro_f1, said[chosen], truth[chosen])}
             sentences = None if system.sentences is None else system.sentences[chosen]
             cells |= text_cells([system.reports[i] for i in chosen], texts.take(chosen), sentences)  # type: ignore[arg-type]
             made[system.name] = {column: bootstrap(statistic, resamples) for column, statistic in cells.items()}
         blocks[name] = Group(len(chosen), resamples.patients, made)
-    return ChestTable(blocks, {s.name: s.missing for s in systems}, seed, draws)
-
-
-def _references(rows: pl.DataFrame) -> References:
-    """As strata and readers of drafts need them; ECG statements have no part in it."""
-    none = np.zeros((len(rows), len(CODES)), np.bool_)
-    ids, subjects, reports, languages = (rows[name].to_list() for name in ("study_id", "subject_id", "report", "language"))
-    return References(ids, subjects, reports, languages, none, np.zeros(len(rows), np.bool_))
-
-
-def _run(pipeline: Pipeline, data: Prepared, rows: pl.DataFrame, name: str, blank_retrieval: bool = False) -> Drafted:
-    made = {draft.study_id: draft for draft in bar(pipeline.drafts(prepared_studies(data, rows), blank_retrieval=blank_retrieval), name, len(rows))}
-    drafts = [made[study] for study in rows["study_id"]]
-    sentences = np.array([supported([{"status": s.status} for s in draft.sentences]) for draft in drafts])
-    return Drafted(name, [draft.report for draft in drafts], sentences)
-
-
-def _read(path: Path, columns: Mapping[str, str] | None, references: References) -> Drafted:
-    drafts_given = read_predictions(path, columns)
-    found = {str(draft["study_id"]): draft for draft in drafts_given}
-    if len(found) < len(drafts_given):
-        raise DataError(f"{path}: expected one draft a study, got several of one; remove all but one")
-    if not found.keys() & set(references.study_ids):
-        raise DataError(
-            f"{path}: expected drafts of the studies to score, got none of them (for instance {next(iter(found), 'none')}); check the split"
-        )
-    drafts = [found.get(study, {}) for study in references.study_ids]
-    told = any(draft.get("sentences") for draft in drafts)
-    sentences = np.array([supported(draft.get("sentences")) for draft in drafts]) if told else None
-    return Drafted(path.stem, [str(draft.get("report") or "") for draft in drafts], sentences, sum(not draft for draft in drafts))
-
-
-def _floors(pipeline: Pipeline, data: Prepared, rows: pl.DataFrame, train: pl.DataFrame, seed: int) -> list[Drafted]:
-    texts = train["report"].to_list()
-    barred = same_owner(rows["study_id"].to_list(), rows["subject_id"].to_list(), train["study_id"].to_list(), train["subject_id"].to_list())
-    rng = np.random.default_rng([seed, 4])
-    truth, archive = observations_in(rows["report"].to_list()), observations_in(texts)
-    agreement: Score = lambda part: np.stack([study_f1(archive, np.broadcast_to(row, archive.shape)) for row in truth[part]]).astype(np.float32)  # noqa: E731
-    scores: dict[str, Score] = {
-        "random report": lambda part: rng.random((part.stop - part.start, len(train))).astype(np.float32),
-        "nearest raw pixels": by_cosine(raw_pixels(data, rows), raw_pixels(data, train)),
-        "nearest in the encoder": by_cosine(encode_views(data, rows, pipeline.space), encode_views(data, train, pipeline.space)),
-        "oracle: nearest observations": agreement,
-    }
-    made = [Drafted(name, _copied(score, barred, len(rows), texts)) for name, score in scores.items()]
-    common = Counter(texts).most_common(1)[0][0]
-    return [made[0], Drafted("most frequent report", [common] * len(rows)), *made[1:]]
-
-
-def _copied(score: Score, barred: Callable[[slice], Sets], n: int, texts: Sequence[str]) -> list[str]:
-    out: list[str] = []
-    for start in range(0, n, 256):
-        part = slice(start, min(start + 256, n))
-        forbidden = barred(part)
-        best = np.where(forbidden, -np.inf, score(part)).argmax(axis=1)
-        out += ["" if forbidden[i].all() else texts[row] for i, row in enumerate(best)]
-    return out
+    return ChestTable(blocks, {s.name: unsaid(s.reports) for s in systems}, seed, draws)
 
 
 def to_markdown(made: ChestTable) -> str:
@@ -196,13 +148,25 @@ def to_markdown(made: ChestTable) -> str:
     parts = []
     for name, block in made.blocks.items():
         rows = ([system, *(percent(row.get(column)) for column in COLUMNS)] for system, row in block.rows.items())
-        parts.append(markdown_table(["system", *COLUMNS.values()], rows, f"{name}: n = {block.n}, {block.patients} patients"))
+        parts.append(markdown_table(["system", *COLUMNS.values()], rows, heading(name, block)))
+    return "\n\n".join([*parts, *remarks(made)]) + "\n"
+
+
+def heading(name: str, block: Group) -> str:
+    """'abnormal only: n = 520, 431 patients'."""
+    return f"{name}: n = {block.n}, {block.patients} patients"
+
+
+def remarks(made: ChestTable) -> list[str]:
+    """How the table is to be read, and what is missing from it."""
     notes = (
-        f"Percent with 95 % percentile intervals over {made.draws} bootstrap draws of patients (seed {made.seed}). Observations are read in "
+        f"Percent with 95 % BCa intervals over {made.draws} bootstrap draws of patients (seed {made.seed}). Observations are read in "
         "draft and reference by one rule labeler; uncertain counts as stated; macro averages cover what has at least 5 positives in the group."
     )
-    missing = [f"{name}: {count} studies without a draft, scored as empty ones." for name, count in made.missing.items() if count]
-    return "\n\n".join([*parts, notes, *missing]) + "\n"
+    return [
+        notes,
+        *(f"{name}: {count} studies without a draft or with an empty one." for name, count in made.missing.items() if count),
+    ]
 
 
 def _print(made: ChestTable) -> None:
@@ -210,5 +174,5 @@ def _print(made: ChestTable) -> None:
         if by_person_or_place(name):
             continue
         rows = ([system, *(percent(row.get(column), between="\n") for column in COLUMNS)] for system, row in block.rows.items())
-        console.print(rich_table(f"{name}: n = {block.n}, {block.patients} patients", ["system", *COLUMNS.values()], rows))
+        console.print(rich_table(heading(name, block), ["system", *COLUMNS.values()], rows))
     console.print("further groups (sex, age, site, device) are in the files: --out FILE")

@@ -190,7 +190,7 @@ def to_markdown(made: Comparison) -> str:
     for block in made.table.blocks:
         parts.append(markdown_table(_HEAD, _lines(made, block.name), f"{block.name}: n = {block.n}, {block.patients} patients"))
         parts.append("")
-    notes = "Percent, 95 % percentile interval over {} draws of patients (seed {}). * leaves 0 out."
+    notes = "Percent, 95 % BCa interval over {} draws of patients (seed {}). * leaves 0 out."
     return "\n".join([*parts, notes.format(made.table.draws, made.table.seed), "", *(f"- {line}" for line in remarks(made))]) + "\n"
 
 

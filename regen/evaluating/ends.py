@@ -18,6 +18,9 @@ from regen.encoders.training import pick_device
 from regen.errors import ConfigError, DataError, did_you_mean
 from regen.eval.predictions import References
 
+FILES = {".json", ".md"}
+"""Endings of an output that is one file; any other name is a folder's."""
+
 
 def check_split(split: str) -> None:
     """Raises ConfigError for a split that is none, or that nobody should score by mistake."""

@@ -33,7 +33,7 @@ from regen.study import FloatArray
 
 SYSTEMS = ("encoder", "encoder, random weights", "hand-made features")
 NOTES = (
-    "AUROC in percent on {n} studies of {patients} patients with its 95 % percentile interval over {draws} bootstrap draws of patients (seed "
+    "AUROC in percent on {n} studies of {patients} patients with its 95 % BCa interval over {draws} bootstrap draws of patients (seed "
     "{seed}); mean over {repeats} draws of training cases, which the interval holds fixed, and over statements. L2 logistic regression (C = "
     "{strength}) on frozen features of k positives and k negatives out of {trained} studies, after EHRSHOT (Wornow et al. 2023). A statement "
     "counts at k with k positives in train and at least {few} in the split. 'Same': the statements that have enough at every k. The "

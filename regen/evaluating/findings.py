@@ -39,7 +39,7 @@ from regen.progress import bar
 
 BASELINE = "hand-made features"
 NOTES = (
-    "Values in percent with their 95 % percentile interval over {draws} bootstrap draws of patients (seed {seed}). Means cover statements, or "
+    "Values in percent with their 95 % BCa interval over {draws} bootstrap draws of patients (seed {seed}). Means cover statements, or "
     "superclasses, with at least {few} positives among the studies named. Of Brier score and calibration error (expected calibration error, "
     "{bins} equal-width bins) lower is better; with few studies the calibration error is too high, in the draws more than in the value, which "
     "may then lie below its interval. AUPRC of a guess is the share of positives. Sensitivity and specificity are those at the thresholds that "

@@ -49,7 +49,7 @@ WITH, WITHOUT = "with LoRA", "without LoRA"
 NEAREST, CATALOGUE = "nearest report", "catalogue"
 _BATCH = 150
 NOTES = (
-    "Percent, 95 % percentile interval over {draws} bootstrap draws of patients (seed {seed}); {reports} reports of {patients} patients, "
+    "Percent, 95 % BCa interval over {draws} bootstrap draws of patients (seed {seed}); {reports} reports of {patients} patients, "
     "{readable} of them with a readable ECG. Refused: flagged as unreadable, or an empty report; the guards decide that by measurement, whatever the "
     "language model writes, which the rows 'language model alone' show. The statements to summarise are the report's own: their F1 says "
     "whether the model keeps to what it is told, not whether it reads the ECG."

@@ -196,7 +196,7 @@ def _same_patient(
 def to_markdown(made: Probe) -> str:
     """One table, then how to read it."""
     how = f"{made.folds} folds by patient" if made.folds else "probe learned on train"
-    note = f"Percent with 95 % percentile intervals over {made.draws} draws of patients (seed {made.seed}); {how}."
+    note = f"Percent with 95 % BCa intervals over {made.draws} draws of patients (seed {made.seed}); {how}."
     return f"{markdown_table(*_table(made))}\n\n{note}\n"
 
 

@@ -38,7 +38,7 @@ PUBLISHED = dict(zip(TYPES, (74.6, 57.1, 41.0, 75.5, 20.1, 75.3, 4.2), strict=Tr
 BUILT = "; the questions are built from PTB-XL's annotations, so that published figures are also of other questions"
 OTHER = "M3AE, supervised, published (other data size)"
 NOTES = (
-    "Values in percent with their 95 % percentile interval over {draws} bootstrap draws of patients (seed {seed}). Exact match: the set of answers "
+    "Values in percent with their 95 % BCa interval over {draws} bootstrap draws of patients (seed {seed}). Exact match: the set of answers "
     "is the annotated one. Set F1: 2 shared / (answered + true). Protocol: {protocol}. Published figures are ECG-QA's on all of PTB-XL and its own "
     "split, noted from memory: another data size, to be looked up before they are quoted."
 )

@@ -22,12 +22,12 @@ from regen.eval.predictions import Predictions, References, misread
 from regen.eval.report_table import Table, table
 from regen.eval.strata import by_person_or_place
 from regen.eval.table_views import differences, to_markdown, to_rich
-from regen.evaluating.card import Scored, write_card
-from regen.evaluating.ends import check_split, open_split, open_towers, train_reports, write_result
+from regen.evaluating.card import write_card
+from regen.evaluating.ecg_card import ecg_card
+from regen.evaluating.ends import FILES, check_split, open_split, open_towers, train_reports, write_result
 from regen.pipeline import Pipeline
 from regen.progress import bar, console
 
-_FILES = {".json", ".md"}
 _FEW = 10
 """Patients below which a word of warning is printed."""
 
@@ -51,7 +51,7 @@ def evaluate(
     if twice:
         raise ConfigError(f"predictions: expected files of different names, got {twice[0]} twice; rename one, its name is the system's")
     if out is not None:
-        (check_free_file if out.suffix in _FILES else check_free)(out, force)
+        (check_free_file if out.suffix in FILES else check_free)(out, force)
     data, rows, train = open_split(studies, split)
     references, pool = References.from_rows(rows), References.from_rows(train)
     peers = [_read(path, columns, references) for path in predictions]
@@ -69,7 +69,11 @@ def evaluate(
     made = table(references, systems, known, seed, rows=rows)
     show(made, len(misread(references)))
     if out is not None:
-        _write(Scored(made, data, rows, references, systems, bundle or "starter", split), out, force)
+        named = bundle or "starter"
+        if out.suffix in FILES:
+            write_result(out, made.to_dict() | {"split": split, "bundle": named}, to_markdown(made))
+        else:
+            write_card(ecg_card(made, data, rows, references, systems, named, split), out, force)
     return made
 
 
@@ -129,10 +133,3 @@ def show(made: Table, unread: int) -> None:
             wide.print(text, highlight=False)
         wide.print()
     console.print(f"{unread} reference reports do not read back to exactly what was coded")
-
-
-def _write(scored: Scored, out: Path, force: bool) -> None:
-    if out.suffix in _FILES:
-        write_result(out, scored.table.to_dict() | {"split": scored.split, "bundle": scored.bundle}, to_markdown(scored.table))
-    else:
-        write_card(scored, out, force)

@@ -42,7 +42,7 @@ from regen.study import FloatArray
 Row = dict[str, Sampled]
 SYSTEM = "encoder"
 NOTES = (
-    "Values in percent with their 95 % percentile interval over {draws} bootstrap draws of patients (seed {seed}). Relevant: shares a statement "
+    "Values in percent with their 95 % BCa interval over {draws} bootstrap draws of patients (seed {seed}). Relevant: shares a statement "
     "other than sinus rhythm (an abnormal one, or both are NORM); gain in nDCG: F1 of the two sets without sinus rhythm. Queries to which no case "
     "is relevant are left out (judged: those that remain). R@k: own report text among the {candidates} distinct reports of the split, ties "
     "counted against; 'most frequent first' ranks them by how often they occur in training, without looking at the ECG."

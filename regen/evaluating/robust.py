@@ -191,7 +191,7 @@ def _stated(index: CaseIndex) -> Sets:
 def remarks(made: Robustness) -> list[str]:
     """How the table is to be read, and what is missing from it."""
     return [
-        f"{made.bundle}: {made.n} studies of {made.patients} patients under every condition. Percent, 95 % percentile interval over {made.draws} "
+        f"{made.bundle}: {made.n} studies of {made.patients} patients under every condition. Percent, 95 % BCa interval over {made.draws} "
         f"draws of patients (seed {made.seed}); differences are paired, to the row 'nothing'.",
         "Noise: ratio of a lead's power after cleaning to that of what was added, at 500 Hz or the recording's own rate before cleaning.",
         f"Warning: one of the flags {', '.join(WARNINGS)}. Over-reliance: share of positive findings that only planted cases state.",

@@ -84,16 +84,23 @@ class SpaceScores:
 def modality_of(studies: Path, bundle: str | None, asked: str | None) -> str:
     """'cxr' where the folder holds chest X-rays and the bundle reads them, else 'ecg'; asked: which of the two, None for that rule.
 
+    Without a bundle, 'cxr' where the folder holds nothing else: drafts are scored without one.
+
     Raises:
-        ConfigError: another word, or X-rays asked of a folder or bundle without them.
+        ConfigError: another word, or X-rays of a folder without any or for a bundle that does not read them.
     """
-    both = bundle is not None and (find_bundle(bundle) / "encoder" / "cxr.safetensors").is_file()
-    both = both and not Prepared.open(studies).studies["cxr_rows"].is_null().all()
     if asked not in (None, "ecg", "cxr"):
         raise ConfigError(f"--modality: expected ecg or cxr, got {asked!r}")
-    if asked == "cxr" and not both:
-        raise ConfigError(f"--modality cxr: expected chest X-rays in {studies} and a --bundle that reads them; give such ones")
-    return asked or ("cxr" if both else "ecg")
+    table = Prepared.open(studies).studies
+    images, recordings = (not table[column].is_null().all() for column in ("cxr_rows", "ecg_row"))
+    if asked == "cxr" and not images:
+        raise ConfigError(f"--modality cxr: expected chest X-rays in {studies}, it holds none; prepare them, or leave --modality out")
+    reads = bundle is None or (find_bundle(bundle) / "encoder" / "cxr.safetensors").is_file()
+    if not reads and images and (asked == "cxr" or (asked is None and not recordings)):
+        raise ConfigError(f"{bundle}: expected a bundle that reads the chest X-rays of {studies}, this one does not; give one with --bundle")
+    if asked is not None:
+        return asked
+    return "cxr" if images and reads and not (bundle is None and recordings) else "ecg"
 
 
 def evaluate_space(
@@ -240,7 +247,7 @@ def to_markdown(made: SpaceScores) -> str:
     """One table a question, then how to read them."""
     parts = [markdown_table(head, lines, title) for title, head, lines in _tables(made)]
     parts.append(
-        f"Percent, lifts as factors, with 95 % percentile intervals over {made.draws} bootstrap draws of patients (seed {made.seed}). Reports of "
+        f"Percent, lifts as factors, with 95 % BCa intervals over {made.draws} bootstrap draws of patients (seed {made.seed}). Reports of "
         "one wording are one candidate; ties count against. Relevant image: shares an observation other than devices."
     )
     return "\n\n".join(parts) + "\n"
