@@ -32,9 +32,9 @@ class Plan:
     probabilities: FloatArray
     positive: frozenset[str]
     retrieved: bool
-    heard: bool
     ids: npt.NDArray[np.int64]
     scores: FloatArray
+    heard: bool = True
 
     @property
     def cases(self) -> list[int]:
@@ -57,8 +57,8 @@ def make_plans(evidence: EvidenceModel, index: CaseIndex, recipe: WriterRecipe, 
     order = np.argsort(-agreement(index.statements, ids, probabilities), axis=1, kind="stable")[:, : recipe.neighbours]
     return [
         Plan(
-            probabilities[i], frozenset(CODES[j] for j in np.flatnonzero(positive[i])), bool(retrieved[i]), bool(heard[i]),
-            ids[i][order[i]], scores[i][order[i]],
+            probabilities[i], frozenset(CODES[j] for j in np.flatnonzero(positive[i])), bool(retrieved[i]), ids[i][order[i]],
+            scores[i][order[i]], bool(heard[i]),
         )
         for i in range(len(requests))
     ]  # fmt: skip

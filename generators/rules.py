@@ -91,6 +91,8 @@ _QT_SHARE = 0.8
 """Of the RR interval. A longer QT ends in the next P wave; one training recording in 400 is measured so."""
 _REGULAR, _P_HEIGHT = 0.15, 0.05
 """Variation of the RR interval below which, and millivolts of the P wave in II from which, one PR interval stands for the recording."""
+_MANY = 0.2
+"""Share of beats of another shape from which the average beat may not be the patient's own."""
 _SLOW, _FAST, _FASTEST = 50.0, 100.0, 130.0
 """Heart rates /min: sinus bradycardia below (Kusumoto et al. 2019), sinus tachycardia above, and from where on it may be another rhythm."""
 _WORDS = {
@@ -121,11 +123,11 @@ def denies(code: str, measured: Mapping[str, float]) -> str | None:
 def added(measured: Mapping[str, float], positive: Collection[str]) -> Iterator[str]:
     """What the measurements state by themselves, beside the findings: a deviating axis, a long PR interval where P waves are found reliably.
 
-    Nothing that a finding excludes, and no axis of a paced rhythm.
+    Nothing that a finding excludes, and no axis of a paced rhythm or of one where many beats differ from the usual.
     """
     for code in ADDED:
         measure = RULES[code].measure
-        reliable = _one_pr(measured) if measure == "pr" else "PACE" not in positive
+        reliable = _one_pr(measured) if measure == "pr" else _one_axis(measured) and "PACE" not in positive
         if reliable and _inside(code, RULES[code].adds, measured) and not EXCLUDES.get(code, frozenset()) & set(positive):
             yield code
 
@@ -140,6 +142,10 @@ def rate_name(measured: Mapping[str, float]) -> str | None:
 
 def _one_pr(measured: Mapping[str, float]) -> bool:
     return measured.get("rr_cv", math.nan) < _REGULAR and measured.get("p_amplitude", math.nan) >= _P_HEIGHT
+
+
+def _one_axis(measured: Mapping[str, float]) -> bool:
+    return not measured.get("ectopic_beats", math.nan) > _MANY * measured.get("beats", math.nan)
 
 
 def _inside(code: str, span: Range, measured: Mapping[str, float]) -> bool | None:

@@ -55,6 +55,8 @@ def test_every_criterion_names_its_source() -> None:
 def test_what_a_measurement_adds() -> None:
     assert list(added({"axis": -60.0}, {"SR"})) == ["ALAD", "LAD"]
     assert list(added({"axis": -60.0}, {"PACE"})) == []
+    assert list(added({"axis": -60.0, "beats": 10.0, "ectopic_beats": 2.0}, {"SR"})) == ["ALAD", "LAD"]
+    assert list(added({"axis": -60.0, "beats": 10.0, "ectopic_beats": 3.0}, {"SR"})) == [], "the average beat may be an ectopic one"
     assert list(added({"axis": 50.0, "pr": 260.0, "rr_cv": 0.02, "p_amplitude": 0.1}, {"SR"})) == ["1AVB"]
     assert list(added({"pr": 260.0}, {"SR"})) == [], "nothing is known of rhythm and P waves"
     assert list(added({"axis": math.nan}, {"SR"})) == []

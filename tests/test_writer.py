@@ -175,8 +175,8 @@ def test_cases_that_disagree_are_flagged_and_do_not_vote(exact: Pipeline, study:
             plan, draft = writer.plan([asked])[0], writer.write([asked])[0]
             assert (plan.heard, "low_evidence:cases_disagree" in draft.flags) == (heard, not heard)
             alone = writer.plan([replace(asked, **NONE)])[0]
-            assert np.array_equal(plan.probabilities, alone.probabilities) is not heard
-            assert plan.positive == alone.positive or heard
+            assert heard or np.array_equal(plan.probabilities, alone.probabilities)
+            assert heard or plan.positive == alone.positive
             shown = {f.code: f.threshold for f in draft.findings}
             assert shown["SR"] == pytest.approx(float(writer.evidence.limits(heard)[0]), abs=1e-5)
             assert draft.neighbours, "they stay in sight"
