@@ -38,7 +38,7 @@ from regen.generators.language_model import load_base
 from regen.generators.plan import Plan, make_plans
 from regen.generators.prompt import measured_text, plan_report, plan_text, prompt_text, without_comparisons
 from regen.generators.recipe import WriterRecipe
-from regen.generators.rules import believable, unreadable
+from regen.generators.rules import believable, unreadable, unreliable
 from regen.generators.soft_prompt import SoftPrompt
 from regen.index.case_index import CaseIndex
 from regen.index.cases import hits_from
@@ -160,8 +160,7 @@ class LocalWriter:
     def _draft(self, request: Request, plan: Plan, text: str, wrote: float, cases: Rows) -> Draft:
         study = request.study
         measured = believable(request.measured, plan.positive)
-        thresholds = self.evidence.thresholds if plan.retrieved else self.evidence.alone_thresholds
-        values = (np.round(row.astype(np.float64), 5).tolist() for row in (plan.probabilities, thresholds))
+        values = (np.round(row.astype(np.float64), 5).tolist() for row in (plan.probabilities, self.evidence.limits(plan.heard)))
         findings = {code: Finding(code, BY_CODE[code].label, p, limit, code in plan.positive) for code, p, limit in zip(CODES, *values, strict=True)}
         near = hits_from(cases, plan.ids.tolist(), plan.scores.tolist(), request.allowed)
         voters = near + [h for h in self._voters(request, cases) if h.study_id not in {n.study_id for n in near}]
@@ -178,6 +177,10 @@ class LocalWriter:
             flags.append("no_retrieval")
         elif len(request.scores) and request.scores[0] < self.evidence.limit[0]:
             flags.append("low_evidence")
+        if plan.retrieved and not plan.heard:
+            flags.append("low_evidence:cases_disagree")
+        if unreliable(request.measured):
+            flags.append("unreliable:qtc")
         shown = sorted(findings.values(), key=lambda f: -f.probability)
         return Draft(
             study.study_id, study.subject_id, " ".join(s.text for s in kept), tuple(kept), tuple(shown), tuple(near),

@@ -80,6 +80,10 @@ _MEASURED: dict[str, tuple[str, tuple[int, int] | None]] = {
 """Name and usual adult range; QRS after Surawicz et al., QTc's upper end (460 ms in women) after Rautaharju et al., JACC 53:976 and 982, 2009."""
 _FLAGS = {
     "low_evidence": "Low evidence: the nearest reported case is farther away than the calibrated limit. Read this draft with extra care.",
+    "low_evidence:cases_disagree": "Low evidence: the nearest reported cases show other findings than this ECG. They did not count in this draft.",
+    "no_rhythm": "No rhythm is likely enough to be stated; what is called possible is only the likeliest.",
+    "unreliable": "The QT interval was not measured reliably and is withheld.",
+    "measured": "Added because it was measured: {}.",
     "lead_missing": "Lead {} was not recorded.",
     "lead_flat": "Lead {} was a flat line and was left out.",
     "lead_derived": "Lead {} was computed from other leads.",
@@ -91,7 +95,7 @@ _FLAGS = {
     "completed": "Left out by the writer and added from the findings: {}.",
     "sentences_dropped": "The writer proposed more than the study shows; what was taken out is listed below.",
 }
-_NOTES = {"lead_derived", "cropped", "completed", "sentences_dropped"}
+_NOTES = {"lead_derived", "cropped", "completed", "measured", "sentences_dropped"}
 """Flags that inform; the others warn."""
 _MAPPED = (
     "Hiding a marked second of a lead lowers the encoder's reading of the statement; what was measured and what retrieved cases add is not in it, "
@@ -155,7 +159,7 @@ def _contents(cases: Sequence[tuple[Study, Draft]]) -> str:
 def _tally(draft: Draft) -> str:
     counts = Counter(_STATUS.get(s.status, "uncertain") for s in draft.sentences) + Counter({"dropped": len(draft.dropped)})
     marks = [show_mark(name, f"{counts[name]} {name}") for name in _SHAPES if counts[name]]
-    marks += [show_mark("uncertain", "low evidence")] if "low_evidence" in draft.flags else []
+    marks += [show_mark("uncertain", "low evidence")] if any(flag.startswith("low_evidence") for flag in draft.flags) else []
     return f'<div class="tally">{"".join(marks) or "none"}</div>'
 
 
@@ -204,7 +208,8 @@ def _source(study: Study) -> tuple[str, str]:
 def show_flag(flag: str) -> str:
     name, _, what = flag.partition(":")
     what = BY_CODE[what].label if what in BY_CODE else what
-    text = _FLAGS[name].format(what) if name in _FLAGS else f"{name.replace('_', ' ').capitalize()}{': ' if what else ''}{what}."
+    wording = _FLAGS.get(flag, _FLAGS.get(name))
+    text = wording.format(what) if wording else f"{name.replace('_', ' ').capitalize()}{': ' if what else ''}{what}."
     return f'<li class="soft">{escape(text)}</li>' if name in _NOTES else f"<li>{show_mark('uncertain', text)}</li>"
 
 

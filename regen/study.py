@@ -131,7 +131,7 @@ class Finding:
     probability: float
     threshold: float
     positive: bool
-    """At or above the threshold, and not ruled out by a likelier finding that excludes it."""
+    """At or above the threshold, and not ruled out by a measurement or by a likelier finding that excludes it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +159,7 @@ class Sentence:
     measured: str | None = None
     """The measurement that supports it ('frontal axis -52 degrees'), where one does."""
     reason: str | None = None
-    """Why a contradicted sentence was taken out."""
+    """Why a contradicted sentence was taken out, or the measurement that leaves a kept one in doubt."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -155,6 +155,58 @@ def test_the_limit_is_undercut_by_the_share_that_was_asked_for(rng: np.random.Ge
     assert (nearest < model.limit[0]).sum() == 20
 
 
+def test_accord_by_hand(rng: np.random.Generator) -> None:
+    """The head alone sees 0.5, 0.5, 0, 0; two sets of cases state 1, 0, 0, 0 and 0, 0, 1, 1: 2 x 0.5 / (1 + 1), and nothing."""
+    model = EvidenceModel.fit(cohort(rng), cohort(rng), cohort(rng), cohort(rng), np.ones(300, np.float32))
+    head = np.full((2, N), 0.0, np.float32)
+    head[:, :2] = 0.5
+    model.alone_weight, model.alone_shift = np.ones(1, np.float32), np.zeros(N, np.float32)
+    votes = np.zeros((2, N), np.float32)
+    votes[0, 0], votes[1, 2:4] = 1.0, 1.0
+    np.testing.assert_allclose(model.accord(head, votes), [0.5, 0.0], atol=0.02)
+    np.testing.assert_allclose(model.accord(head, model.probabilities(head, None)), 1.0, atol=1e-6)
+
+
+def test_few_of_the_studies_it_was_fitted_on_are_out_of_accord(rng: np.random.Generator) -> None:
+    training, labels = cohort(rng), cohort(rng)
+    head, votes = seen(labels, rng, 1.0), shares(labels, rng)
+    model = EvidenceModel.fit(head, votes, labels, training, np.ones(len(labels), np.float32), odd=0.03)
+    assert (model.accord(head, votes) < model.accord_limit[0]).sum() == 9
+    assert (model.accord(head, shares(1 - labels, rng)) < model.accord_limit[0]).mean() > 0.9
+
+
+def test_what_a_measurement_denies_is_not_found_and_rules_nothing_out(fitted: tuple[EvidenceModel, FloatArray, FloatArray, FloatArray]) -> None:
+    model, *_ = fitted
+    probabilities = np.zeros((1, N), np.float32)
+    probabilities[0, :2] = [0.9, 0.7]
+    denied = np.zeros((1, N), np.bool_)
+    assert np.flatnonzero(model.decide(probabilities)[0]).tolist() == [0]
+    denied[0, 0] = True
+    assert np.flatnonzero(model.decide(probabilities, True, denied)[0]).tolist() == [1]
+
+
+def test_limits_are_a_little_below_the_stored_thresholds(fitted: tuple[EvidenceModel, FloatArray, FloatArray, FloatArray]) -> None:
+    model, *_ = fitted
+    for retrieved, stored in ((True, model.thresholds), (False, model.alone_thresholds)):
+        np.testing.assert_allclose(model.limits(retrieved), 0.85 * stored, rtol=1e-6)
+        for share, found in ((0.84, False), (0.86, True)):
+            probabilities = np.zeros((1, N), np.float32)
+            probabilities[0, 2], probabilities[0, 3] = share * stored[2], 0.9
+            assert model.decide(probabilities, retrieved)[0, 2] == found
+
+
+def test_a_model_stored_without_its_accord_limit_gets_the_starters(
+    fitted: tuple[EvidenceModel, FloatArray, FloatArray, FloatArray], tmp_path: Path
+) -> None:
+    from safetensors.numpy import load_file, save_file
+
+    fitted[0].save(tmp_path / "new.safetensors")
+    held = load_file(tmp_path / "new.safetensors")
+    assert held.pop("accord_limit") == fitted[0].accord_limit
+    save_file(held, tmp_path / "old.safetensors")
+    assert EvidenceModel.load(tmp_path / "old.safetensors").accord_limit == np.float32(0.68)
+
+
 def test_saved_and_loaded_again(fitted: tuple[EvidenceModel, FloatArray, FloatArray, FloatArray], tmp_path: Path) -> None:
     model, head, votes, _ = fitted
     model.save(tmp_path / "evidence.safetensors")

@@ -165,6 +165,32 @@ def test_a_far_study_is_flagged(exact: Pipeline, study: Study) -> None:
         assert ("low_evidence" in draft.flags) is flagged
 
 
+def test_cases_that_disagree_are_flagged_and_do_not_vote(exact: Pipeline, study: Study) -> None:
+    writer = exact.writer
+    assert isinstance(writer, LocalWriter)
+    asked, limit = request(exact, study), writer.evidence.accord_limit
+    try:
+        for value, heard in ((0.0, True), (1.1, False)):
+            writer.evidence.accord_limit = np.array([value], np.float32)
+            plan, draft = writer.plan([asked])[0], writer.write([asked])[0]
+            assert (plan.heard, "low_evidence:cases_disagree" in draft.flags) == (heard, not heard)
+            alone = writer.plan([replace(asked, **NONE)])[0]
+            assert heard or np.array_equal(plan.probabilities, alone.probabilities)
+            assert heard or plan.positive == alone.positive
+            shown = {f.code: f.threshold for f in draft.findings}
+            assert shown["SR"] == pytest.approx(float(writer.evidence.limits(heard)[0]), abs=1e-5)
+            assert draft.neighbours, "they stay in sight"
+    finally:
+        writer.evidence.accord_limit = limit
+
+
+def test_an_unreliable_qt_is_withheld_and_flagged(exact: Pipeline, study: Study) -> None:
+    asked = request(exact, study)
+    for qtc, gone in ((420.0, False), (733.0, True)):
+        draft = exact.writer.write([replace(asked, measured=asked.measured | {"qt": 300.0, "qtc": qtc, "heart_rate": 70.0})])[0]
+        assert (draft.measured["qtc"] is None, "unreliable:qtc" in draft.flags) == (gone, gone)
+
+
 def test_training_and_use_compose_the_same_prompt(exact: Pipeline, study: Study) -> None:
     from regen.encoders.recordings import Recordings
     from regen.generators.train import _pair
