@@ -267,6 +267,8 @@ def test_eval_probe_reads_labels_and_patients(capsys: pytest.CaptureFixture[str]
     counts = dict(zip(OBSERVATIONS, zip((~np.isnan(known)).sum(0).tolist(), (known == 1).sum(0).tolist(), strict=True), strict=True))
     assert {name: (scored.n, scored.positive) for name, scored in made[0].labels.items()} == {name: counts[name] for name in made[0].labels}
     assert made[0].patients.n > 0
+    assert 0 < made[0].similar.n <= sum(known[:, :-1].max(1, initial=0, where=~np.isnan(known[:, :-1])) == 1)
+    assert made[0].differences()["raw pixels"].value == pytest.approx(made[0].macro["encoder"].value - made[0].macro["raw pixels"].value)
     labels = tmp_path / "l.csv"
     studies = data.split_cxr("train")["study_id"].to_list()
     labels.write_text("study_id,odd\n" + "".join(f"{study},{i % 2}\n" for i, study in enumerate(studies)))

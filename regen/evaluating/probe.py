@@ -23,7 +23,7 @@ import polars as pl
 from rich.table import Table
 
 from regen.artifact import check_free_file
-from regen.data_prep.chexpert import OBSERVATIONS
+from regen.data_prep.chexpert import OBSERVATIONS, SUPPORT_DEVICES
 from regen.data_prep.label_table import read_label_table
 from regen.data_prep.prepared import Prepared
 from regen.encoders.images import known_observations
@@ -31,9 +31,10 @@ from regen.encoders.space import Space
 from regen.errors import ConfigError, DataError
 from regen.eval.averages import mean_of
 from regen.eval.blocks import INTERVAL, Group
-from regen.eval.bootstrap import DRAWS, Resamples, Sampled, Values, bootstrap
-from regen.eval.linear_probe import linear_probe, standardised
-from regen.eval.retrieval_metrics import recall_at, shared_ranks
+from regen.eval.bootstrap import DRAWS, Resamples, Sampled, bootstrap
+from regen.eval.linear_probe import standardised
+from regen.eval.probed import Pairs, Parts, log_odds, nearest_cases, read_off, scored, spaces
+from regen.eval.retrieval_metrics import judged, precision, recall_at, shared_ranks
 from regen.eval.set_metrics import auc
 from regen.eval.table_views import markdown_table, percent, rich_table
 from regen.evaluating.ends import check_split, open_images, write_result
@@ -41,6 +42,8 @@ from regen.evaluating.space import raw_pixels, untrained
 from regen.progress import console
 from regen.study import FloatArray
 
+FIRST, PROBED = "encoder", ", probed"
+AT = (1, 5, 10)
 FEW = 10
 """Positives, and negatives, that a label must have among the scored images to be in the table."""
 
@@ -54,10 +57,12 @@ class Scored(Group):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Probe:
-    """labels: name -> AUROC; macro: their mean; patients: is the nearest other image of the same patient; folds: 0 for train against a split."""
+    """labels: name -> AUROC; macro: their mean; similar: do the nearest images of others share a label, in the features and in what the probe
+    reads off them; patients: is the nearest other image of the same patient; folds: 0 for train against a split."""
 
     labels: dict[str, Scored]
     macro: dict[str, Sampled]
+    similar: Group
     patients: Group
     folds: int
     seed: int
@@ -66,9 +71,16 @@ class Probe:
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON: shares in [0, 1], null where undefined."""
         labels = {name: scored.to_dict(positive=scored.positive) for name, scored in self.labels.items()}
-        same = self.patients.to_dict()
         macro = {name: cell.plain() for name, cell in self.macro.items()}
-        return {"seed": self.seed, "draws": self.draws, "interval": INTERVAL, "folds": self.folds, "labels": labels, "macro": macro, "patients": same}
+        apart = {f"{FIRST} minus {name}": cell.plain() for name, cell in self.differences().items()}
+        return {
+            "seed": self.seed, "draws": self.draws, "interval": INTERVAL, "folds": self.folds, "labels": labels, "macro": macro,
+            "macro_differences": apart, "similar": self.similar.to_dict(), "patients": self.patients.to_dict(),
+        }  # fmt: skip
+
+    def differences(self) -> dict[str, Sampled]:
+        """The encoder's mean AUROC minus each other one's, on the same draws."""
+        return {name: self.macro[FIRST].minus(cell) for name, cell in self.macro.items() if name != FIRST}
 
 
 def evaluate_probe(
@@ -89,10 +101,10 @@ def evaluate_probe(
     data, space = open_images(studies, bundle, device)
     rows = data.studies.filter(pl.col("cxr_rows").is_not_null())
     names, truth, rows = _labelled(rows, labels, studies)
-    features = {"encoder": _features(data, rows, space), "encoder, random weights": _features(data, rows, untrained(space))}
+    features = {FIRST: _features(data, rows, space), "encoder, random weights": _features(data, rows, untrained(space))}
     features["raw pixels"] = raw_pixels(data, rows)
     parts = _parts(rows, folds, split, seed)
-    made = _scores(names, truth, features, rows["subject_id"].to_list(), parts, folds, seed, draws)
+    made = _scores(names, truth, features, rows, parts, folds, seed, draws)
     if not made.labels:
         raise DataError(f"{studies}: expected a label with at least {FEW} positives and {FEW} negatives among the scored images, got none")
     console.print(to_rich(made))
@@ -122,7 +134,7 @@ def _features(data: Prepared, rows: pl.DataFrame, space: Space) -> FloatArray:
     return out
 
 
-def _parts(rows: pl.DataFrame, folds: int, split: str, seed: int) -> list[tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]]:
+def _parts(rows: pl.DataFrame, folds: int, split: str, seed: int) -> Parts:
     """(learned on, scored) row numbers; no patient on both sides."""
     if folds == 0:
         return [(np.flatnonzero((rows["split"] == "train").to_numpy()), np.flatnonzero((rows["split"] == split).to_numpy()))]
@@ -135,44 +147,45 @@ def _parts(rows: pl.DataFrame, folds: int, split: str, seed: int) -> list[tuple[
 
 
 def _scores(
-    names: Sequence[str], truth: FloatArray, features: dict[str, FloatArray], subjects: Sequence[str | None],
-    parts: list[tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]], folds: int, seed: int, draws: int,
+    names: Sequence[str], truth: FloatArray, features: dict[str, FloatArray], rows: pl.DataFrame, parts: Parts, folds: int, seed: int, draws: int
 ) -> Probe:  # fmt: skip
-    scored = np.sort(np.concatenate([test for _, test in parts]))
+    subjects = rows["subject_id"].to_list()
+    tested = np.sort(np.concatenate([test for _, test in parts]))
+    whole = Resamples([subjects[i] for i in tested], np.random.default_rng(seed), draws)
+    read = {name: read_off(made, truth, parts) for name, made in features.items()}
     labels: dict[str, Scored] = {}
-    every: dict[str, list[Sampled]] = {name: [] for name in features}
-    whole = Resamples([subjects[i] for i in scored], np.random.default_rng(seed), draws)
     for column, label in enumerate(names):
-        known = scored[~np.isnan(truth[scored, column])]
-        positive = truth[known, column] == 1
+        known = np.flatnonzero(~np.isnan(truth[tested, column]))
+        positive = truth[tested[known], column] == 1
         if min(positive.sum(), (~positive).sum()) < FEW:
             continue
-        place = np.searchsorted(scored, known)
-        rows = {}
-        for name, made in features.items():
-            p = _probed(made, truth[:, column], parts)[known]
-            statistic = lambda weights, p=p, positive=positive, place=place: auc(p, positive, weights[:, place])  # noqa: E731
-            rows[name] = {"auc": bootstrap(statistic, whole)}
-            every[name].append(rows[name]["auc"])
-        labels[label] = Scored(len(known), len({subjects[i] for i in known}), rows, int(positive.sum()))
-    macro = {name: mean_of(cells, draws) for name, cells in every.items() if cells}
-    return Probe(labels, macro, _same_patient(features, subjects, scored, seed, draws), folds, seed, draws)
+        cells = {}
+        for name, pairs in read.items():
+            p = scored(pairs, parts)[known, column]
+            statistic = lambda weights, p=p, positive=positive, known=known: auc(p, positive, weights[:, known])  # noqa: E731
+            cells[name] = {"auc": bootstrap(statistic, whole)}
+        labels[label] = Scored(len(known), len({subjects[tested[i]] for i in known}), cells, int(positive.sum()))
+    macro = {name: mean_of([label.rows[name]["auc"] for label in labels.values()], draws) for name in features if labels}
+    return Probe(
+        labels, macro, _similar(truth, names, features, read, rows, parts, whole), _same_patient(features, subjects, tested, seed, draws),
+        folds, seed, draws,
+    )  # fmt: skip
 
 
-def _probed(features: FloatArray, truth: Values | FloatArray, parts: list[tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]]) -> Values:
-    """(n,) probability of each scored row, NaN elsewhere."""
-    out = np.full(len(features), np.nan)
-    for learn, test in parts:
-        learn = learn[~np.isnan(truth[learn])]
-        out[test] = linear_probe(*_apart(features, learn, test, truth))
-    return out
-
-
-def _apart(
-    features: FloatArray, learn: npt.NDArray[np.int64], test: npt.NDArray[np.int64], truth: Values | FloatArray
-) -> tuple[FloatArray, npt.NDArray[np.bool_], FloatArray]:
-    train, other = standardised(features[learn], features[test])
-    return train, truth[learn] == 1, other
+def _similar(
+    truth: FloatArray, names: Sequence[str], features: dict[str, FloatArray], read: dict[str, Pairs], rows: pl.DataFrame, parts: Parts,
+    whole: Resamples,
+) -> Group:  # fmt: skip
+    """Of the nearest labelled images of other patients: the share with a label in common, in the features and in what the probe reads off."""
+    ids, subjects = rows["study_id"].to_list(), rows["subject_id"].to_list()
+    counted = np.array([name != SUPPORT_DEVICES for name in names])
+    out = {}
+    for name, made in features.items():
+        for system, space in ((name, spaces(made, parts)), (f"{name}{PROBED}", log_odds(read[name]))):
+            ranked = nearest_cases(space, truth, ids, subjects, parts, max(AT), counted)
+            out[system] = {f"p@{k}": bootstrap(partial(precision, ranked, k), whole) for k in AT}
+            judged_of = judged(ranked)
+    return Group(judged_of, whole.patients, out)
 
 
 def _same_patient(
@@ -210,6 +223,13 @@ def _table(made: Probe) -> tuple[list[str], list[list[str]]]:
         [label, str(s.n), str(s.positive), str(s.patients), *(percent(s.rows[name]["auc"]) for name in systems)] for label, s in made.labels.items()
     ]
     lines.append([f"mean of {len(made.labels)} labels", "", "", "", *(percent(made.macro[name]) for name in systems)])
+    apart = made.differences()
+    lines.append([f"{FIRST} minus this", "", "", "", *(percent(apart.get(name)) for name in systems)])
+    near = made.similar
+    for how, suffix in (("", ""), (", in what the probe reads", PROBED)):
+        for k in AT:
+            cells = (percent(near.rows[f"{name}{suffix}"][f"p@{k}"]) for name in systems)
+            lines.append([f"a label in common{how}, P@{k}", str(near.n), "", str(near.patients), *cells])
     same = made.patients
     lines += [
         [f"same patient, R@{k}", str(same.n), "", str(same.patients), *(percent(same.rows[name][f"r@{k}"]) for name in systems)] for k in (1, 5)
