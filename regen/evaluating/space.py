@@ -38,7 +38,7 @@ from regen.errors import ConfigError, DataError
 from regen.eval import retrieval_metrics as metrics
 from regen.eval.blocks import INTERVAL, Group, Row, plain_rows
 from regen.eval.bootstrap import DRAWS, Resamples, Sampled, Values, bootstrap
-from regen.eval.lift import Found, lift, nearest_others
+from regen.eval.lift import Found, by_chance, lift, nearest_others
 from regen.eval.nearest import by_cosine, same_owner
 from regen.eval.table_views import markdown_table, percent, rich_table
 from regen.evaluating.ends import check_split, open_images, write_result
@@ -62,21 +62,39 @@ class Edge(Group):
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Lift:
+    """Of n queries; chance: where 95 % of the lifts lie when the finding is dealt anew."""
+
+    n: int
+    value: Sampled
+    chance: tuple[float, float]
+
+    @property
+    def beyond(self) -> str:
+        """'above' or 'below' what chance gives, else 'at chance'."""
+        low, high = self.chance
+        return "above" if self.value.value > high else "below" if self.value.value < low else "at chance"
+
+    def plain(self) -> dict[str, Any]:
+        return {"n": self.n} | self.value.plain() | {"chance": [round(end, 6) for end in self.chance], "beyond": self.beyond}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class SpaceScores:
-    """edges: by direction; images: image -> image, system -> column; lifts: finding -> (queries, value); archive: images searched."""
+    """edges: by direction; images: image -> image, system -> column; lifts: by finding; archive: images searched."""
 
     edges: dict[str, Edge]
     images: dict[str, Row]
     image_queries: int
     archive: int
-    lifts: dict[str, tuple[int, Sampled]]
+    lifts: dict[str, Lift]
     seed: int
     draws: int
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON: shares in [0, 1], lifts as factors, null where undefined."""
         edges = {name: edge.to_dict(candidates=edge.candidates) for name, edge in self.edges.items()}
-        lifts = {name: {"n": n} | value.plain() for name, (n, value) in self.lifts.items()}
+        lifts = {name: found.plain() for name, found in self.lifts.items()}
         images = {"n": self.image_queries, "archive": self.archive, "systems": plain_rows(self.images)}
         return {"seed": self.seed, "draws": self.draws, "interval": INTERVAL, "edges": edges, "images": images, "lifts": lifts}
 
@@ -220,7 +238,7 @@ def raw_pixels(data: Prepared, rows: pl.DataFrame) -> FloatArray:
     return out - out.mean(axis=1, keepdims=True)
 
 
-def _lifts(rows: pl.DataFrame, ecg: pl.DataFrame, vectors: dict[str, FloatArray], seed: int, draws: int) -> dict[str, tuple[int, Sampled]]:
+def _lifts(rows: pl.DataFrame, ecg: pl.DataFrame, vectors: dict[str, FloatArray], seed: int, draws: int) -> dict[str, Lift]:
     """X-ray -> ECG by finding, of either modality, of the visits that have both."""
     units = pair_studies(ecg, rows, 1.0)
     both = units[(units >= 0).all(1)]
@@ -233,13 +251,14 @@ def _lifts(rows: pl.DataFrame, ecg: pl.DataFrame, vectors: dict[str, FloatArray]
     seen = observation_matrix(rows)[both[:, 1]] == 1
     said = statement_matrix(ecg)[both[:, 0]] > 0
     resamples = Resamples(subjects, np.random.default_rng(seed), draws)
-    out = {}
+    out: dict[str, Lift] = {}
     for kind, labels, titles in (("X-ray", seen, OBSERVATIONS), ("ECG", said, CODES)):
         for column, title in enumerate(titles):
             has = labels[:, column]
             if has.sum() >= FEW:
                 found = Found.of(nearest, own, has)
-                out[f"{kind}: {title}"] = int(has.sum()), bootstrap(partial(lift, found), resamples)
+                chance = by_chance(nearest, own, has, draws, np.random.default_rng([seed, 5]))
+                out[f"{kind}: {title}"] = Lift(int(has.sum()), bootstrap(partial(lift, found), resamples), chance)
     return out
 
 
@@ -248,7 +267,8 @@ def to_markdown(made: SpaceScores) -> str:
     parts = [markdown_table(head, lines, title) for title, head, lines in _tables(made)]
     parts.append(
         f"Percent, lifts as factors, with 95 % BCa intervals over {made.draws} bootstrap draws of patients (seed {made.seed}). Reports of "
-        "one wording are one candidate; ties count against. Relevant image: shares an observation other than devices."
+        "one wording are one candidate; ties count against. By chance: 95 % of the lifts when the finding is dealt anew to the ECGs. Relevant "
+        "image: shares an observation other than devices."
     )
     return "\n\n".join(parts) + "\n"
 
@@ -271,6 +291,11 @@ def _tables(made: SpaceScores) -> list[tuple[str, list[str], list[list[str]]]]:
         lines = [[name, str(made.image_queries), *(percent(row[c]) for c in columns)] for name, row in made.images.items()]
         out.append((f"Images find images that show the same ({made.archive} in the archive)", ["system", "n", *columns], lines))
     if made.lifts:
-        lines = [[name, str(n), "{:.2f} [{:.2f}, {:.2f}]".format(value.value, *value.interval)] for name, (n, value) in made.lifts.items()]
-        out.append(("X-ray to ECG of other patients: how much likelier the finding among the nearest 10", ["finding", "n", "lift"], lines))
+        lines = [
+            [name, str(found.n), "{:.2f} [{:.2f}, {:.2f}]".format(found.value.value, *found.value.interval),
+             "{:.2f} to {:.2f}".format(*found.chance), found.beyond]
+            for name, found in made.lifts.items()
+        ]  # fmt: skip
+        title = "X-ray to ECG of other patients: how much likelier the finding among the nearest 10"
+        out.append((title, ["finding", "n", "lift", "by chance", ""], lines))
     return out
