@@ -71,6 +71,11 @@ class Prepared:
         return str(self.manifest["files"]["studies.parquet"]["sha256"])
 
     @property
+    def events_digest(self) -> str:
+        """SHA-256 of events.parquet; empty where the folder has none."""
+        return str(self.manifest["files"].get(EVENTS_FILE, {}).get("sha256", ""))
+
+    @property
     def events(self) -> pl.LazyFrame | None:
         """The context of all studies (regen.data_prep.events.EVENTS), in no promised order; None where the folder has none."""
         return pl.scan_parquet(self.path / EVENTS_FILE) if EVENTS_FILE in self.manifest["files"] else None

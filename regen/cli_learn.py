@@ -37,6 +37,25 @@ def encoder(
         train_encoder(chosen, data, out, _device(device, threads), force, _bar())
 
 
+@train_app.command("context")
+def context(
+    recipe: Annotated[Path, typer.Argument(help="YAML, for instance configs/context.yaml")],
+    data: Annotated[Path, typer.Option(help="a prepared folder with events (regen prepare mimic-iv-ed)")],
+    encoder: Annotated[Path, typer.Option(help="an encoder folder, in whose report space the charts are placed")],
+    out: Out,
+    device: Device = "auto",
+    threads: Threads = 0,
+    sets: Sets = None,
+    force: Force = False,
+) -> None:
+    """The chart encoder. Example: regen train context configs/context.yaml --data with-context --encoder encoder --out context"""
+    from regen.config import load
+    from regen.encoders.context_recipe import ContextRecipe
+    from regen.encoders.train_chart import train_context
+
+    train_context(load(ContextRecipe, recipe, sets or ()), data, encoder, out, _device(device, threads), force, _bar())
+
+
 @train_app.command("writer")
 def writer(
     recipe: Annotated[Path, typer.Argument(help="YAML, for instance configs/writer.yaml")],

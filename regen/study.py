@@ -78,6 +78,19 @@ class Cxr:
 
 
 @dataclass(frozen=True, slots=True)
+class Event:
+    """One row of the patient's context, seen from the study. code: as regen.data_prep.events has them.
+
+    hours: before the study, None where the time is not known; value: in the code's unit, None where there is none or it is missing.
+    """
+
+    code: str
+    hours: float | None = None
+    value: float | None = None
+    text: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Study:
     """One visit to the machine: ids, when, what was recorded, and what is known beside it."""
 
@@ -102,6 +115,8 @@ class Study:
     source: str = ""
     priors: tuple[str, ...] = ()
     """Earlier reports of the subject, older first."""
+    events: tuple[Event, ...] = ()
+    """What was charted before the study: triage, vital signs, medications, diagnoses, complaint, indication, history."""
     flags: tuple[str, ...] = ()
     """What the reader had to do or saw: 'lead_missing:V6', 'cropped', 'padded' ..."""
 
@@ -160,6 +175,10 @@ class Sentence:
     """The measurement that supports it ('frontal axis -52 degrees'), where one does."""
     reason: str | None = None
     """Why a contradicted sentence was taken out, or the measurement that leaves a kept one in doubt."""
+    told: float | None = None
+    """Nats a token by which the patient's context made the sentence likelier; None where no context was read."""
+    only_told: bool = False
+    """Nothing but the context holds it up: it was told, and not seen in the recording."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,10 +204,16 @@ class Draft:
         """The JSON object of `regen draft`: plain numbers and strings only."""
         out = _row(self)
         for name in ("sentences", "dropped"):
-            out[name] = [_row(s) | {"evidence": [_row(e) for e in s.evidence]} for s in out[name]]
+            out[name] = [_sentence_row(s) for s in out[name]]
         out["findings"] = [_row(f) for f in self.findings]
         out["neighbours"] = [{"study_id": h.study_id, "score": h.score, "report": h.report} for h in self.neighbours]
         return out
+
+
+def _sentence_row(sentence: Sentence) -> dict[str, Any]:
+    """What only drafts with context have is left out of the others."""
+    row = _row(sentence) | {"evidence": [_row(e) for e in sentence.evidence]}
+    return row if sentence.told is not None or sentence.only_told else {k: v for k, v in row.items() if k not in ("told", "only_told")}
 
 
 def _row(item: Any) -> dict[str, Any]:

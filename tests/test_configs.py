@@ -14,6 +14,7 @@ from models import CONFIGS
 
 from regen.cli import app
 from regen.config import load, read_yaml
+from regen.encoders.context_recipe import ContextRecipe
 from regen.encoders.recipe import EncoderRecipe
 from regen.encoders.shared_recipe import load_encoder_recipe
 from regen.generators.recipe import WriterRecipe
@@ -61,7 +62,7 @@ def test_a_recipe_loads_and_opens_with_its_command(path: Path) -> None:
         assert isinstance(writer, WriterRecipe)
         return
     values = read_yaml(path)
-    recipe = load_encoder_recipe(path) if kind == "encoder" else load(WriterRecipe, path)
+    recipe = load_encoder_recipe(path) if kind == "encoder" else load(ContextRecipe if kind == "context" else WriterRecipe, path)
     assert values, "an empty recipe says nothing"
     assert {key: getattr(recipe, key) for key in values} == values, "every key says what it sets"
 
