@@ -14,12 +14,11 @@ from datetime import datetime
 
 import polars as pl
 
+from regen.data_prep.context import PRIORS, Context
 from regen.data_prep.events import kind_of
 from regen.data_prep.prepared import Prepared
 from regen.study import Event, Study
 
-MOST_PRIORS = 2
-"""Earlier reports that are used: one or two help, three hurt (CXRMate-ED)."""
 PARTS: dict[str, tuple[str, ...]] = {
     "triage": ("triage", "complaint"),
     "vitals": ("vital", "rhythm", "lab", "other"),
@@ -32,7 +31,7 @@ PARTS: dict[str, tuple[str, ...]] = {
 
 
 def with_context(data: Prepared, studies: Sequence[Study]) -> list[Study]:
-    """Studies of a prepared folder with what was charted before them, and with up to MOST_PRIORS earlier reports of the same subject and picture.
+    """Studies of a prepared folder with what was charted before them, and with up to PRIORS earlier reports of the same subject and picture.
 
     A folder without events.parquet has no context: its studies come back as they are.
     """
@@ -45,6 +44,17 @@ def with_context(data: Prepared, studies: Sequence[Study]) -> list[Study]:
         events[study_id].append(Event(code, _hours(times[study_id], time), value, text))
     reports = _reports(data, [s.subject_id for s in studies if s.subject_id is not None])
     return [replace(study, events=tuple(events[study.study_id]), priors=study.priors or _priors(study, reports)) for study in studies]
+
+
+def with_patient(study: Study, context: Context) -> Study:
+    """The study with one patient's context as regen.data_prep.context.read_context gives it; its notes become flags."""
+    rows = context.events.select("time", "code", "numeric_value", "text_value").iter_rows()
+    events = tuple(Event(code, _hours(context.time, time), value, text) for time, code, value, text in rows)
+    return replace(
+        study, events=events, priors=context.priors, time=study.time or context.time, subject_id=study.subject_id or context.subject_id,
+        age=study.age if study.age is not None else context.age, sex=study.sex or context.sex,
+        flags=(*study.flags, *(f"context:{note}" for note in context.notes)),
+    )  # fmt: skip
 
 
 def only(study: Study, parts: Collection[str]) -> Study:
@@ -71,4 +81,4 @@ def _priors(study: Study, reports: dict[str, list[tuple[datetime, bool, str]]]) 
     if study.time is None or study.subject_id is None:
         return ()
     before = [report for time, ecg, report in reports.get(study.subject_id, []) if time < study.time and ecg == (not study.cxr)]
-    return tuple(before[-MOST_PRIORS:])
+    return tuple(before[-PRIORS:])

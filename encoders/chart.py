@@ -15,7 +15,7 @@ import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -93,7 +93,7 @@ class ChartVocabulary:
 
     def _put(self, event: Event, values: FloatArray, present: npt.NDArray[np.bool_], categories: npt.NDArray[np.bool_]) -> None:
         name, named = columns_of(event)
-        if name in self._columns:
+        if name is not None and name in self._columns:
             if _there(event.value):
                 (mean, spread), column = self.numeric[name], self._columns[name]
                 values[column] = np.clip((float(event.value or 0.0) - mean) / spread, -_FARTHEST, _FARTHEST)
@@ -103,7 +103,7 @@ class ChartVocabulary:
             categories[self._places.get(category, 0)] = True
 
     @cached_property
-    def _columns(self) -> dict[str | None, int]:
+    def _columns(self) -> dict[str, int]:
         return {name: i for i, name in enumerate(self.numeric)}
 
     @property
@@ -126,25 +126,35 @@ class ChartVocabulary:
 
 def columns_of(event: Event) -> tuple[str | None, tuple[str, ...]]:
     """(name of its value or None, its categories). 'TRIAGE//sbp' and 'VITAL//sbp' are one column; so is a drug taken at home or given here."""
-    kind, parts = kind_of(event.code), event.code.split("//")
+    return _columns_of(event.code, event.text, _there(event.value))
+
+
+@lru_cache(maxsize=65536)
+def _columns_of(code: str, words: str | None, there: bool) -> tuple[str | None, tuple[str, ...]]:
+    kind, parts = kind_of(code), code.split("//")
     if kind not in _SOURCE:
         return None, ()
-    text = " ".join((event.text or "").lower().split())
+    text = " ".join((words or "").lower().split())
     if kind in ("triage", "vital"):
         return parts[-1], ()
     if kind.startswith("med_"):
         return None, (f"med//{'//'.join(parts[2:])}", *([f"class//{text}"] if text else []))
     if kind == "diagnosis":
-        return None, (event.code.lower(),)
-    if _there(event.value) or (kind == "lab" and not text):
-        return event.code, ()
-    return None, (f"{event.code.lower()}//{text}" if text else event.code.lower(),)
+        return None, (code.lower(),)
+    if there or (kind == "lab" and not text):
+        return code, ()
+    return None, (f"{code.lower()}//{text}" if text else code.lower(),)
 
 
 def source_of(event: Event) -> str | None:
     """The one of SOURCES that an event belongs to; None for free text."""
-    place = _SOURCE.get(kind_of(event.code))
+    place = _source_place(event.code)
     return None if place is None else SOURCES[place]
+
+
+@lru_cache(maxsize=65536)
+def _source_place(code: str) -> int | None:
+    return _SOURCE.get(kind_of(code))
 
 
 def _there(value: float | None) -> bool:
@@ -158,7 +168,7 @@ def _grouped(events: Sequence[Event]) -> list[Group]:
     """(source, hours, events) of one chart: first those without a time, then older before newer."""
     groups: dict[tuple[int, float | None], list[Event]] = {}
     for event in events:
-        source = _SOURCE.get(kind_of(event.code))
+        source = _source_place(event.code)
         if source is not None:
             groups.setdefault((source, event.hours), []).append(event)
     ordered = sorted(groups, key=lambda key: (key[1] is not None, -(key[1] or 0.0), key[0]))

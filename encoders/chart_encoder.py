@@ -11,9 +11,11 @@ alone. Two heads say what a hidden event held.
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from safetensors.torch import save_file
@@ -25,6 +27,10 @@ from regen.encoders.chart import SOURCES, Charts, ChartVocabulary
 from regen.encoders.context_recipe import ContextRecipe
 from regen.encoders.layers import Block
 from regen.encoders.store import compact, fill
+from regen.study import Event, FloatArray
+
+CHART_FILES = ("chart.safetensors", "vocabulary.json", "chart.json")
+"""What `save_chart` writes."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -118,6 +124,16 @@ class ChartEncoder(nn.Module):
 
     def forward(self, batch: ChartBatch, hide: Tensor | None = None) -> SeenChart:
         return self.read(self.states(batch, hide), batch.there)
+
+
+@torch.no_grad()
+def chart_logits(encoder: ChartEncoder, charts: Sequence[Sequence[Event]], batch: int = 512) -> FloatArray:
+    """(n, 71) what each chart alone suggests of the statements; rows of NaN where nothing was charted."""
+    out = []
+    for start in range(0, len(charts), batch):
+        given = tensors(encoder.vocabulary.charts(charts[start : start + batch], encoder.most), encoder.first.device)
+        out.append(encoder(given).logits.masked_fill(~given.there.any(1, keepdim=True), float("nan")).cpu().numpy())
+    return np.concatenate(out) if out else np.zeros((0, len(CODES)), np.float32)
 
 
 def save_chart(folder: Path, encoder: ChartEncoder, recipe: ContextRecipe) -> None:

@@ -19,7 +19,8 @@ class Request:
 
     tokens: (t, width) of the encoder, zero rows where nothing was heard; head: (71,) statement probabilities of the encoder's head;
     measured: by name, NaN where it cannot be measured; ids, scores: rows of the writer's index and their cosines, nearest first;
-    language: of the report to write, None for the index's most frequent one; allowed: why the retrieved cases may be seen.
+    language: of the report to write, None for the index's most frequent one; allowed: why the retrieved cases may be seen; task: one of
+    regen.generators.tasks.
     """
 
     study: Study
@@ -30,6 +31,7 @@ class Request:
     scores: FloatArray
     language: str | None = None
     allowed: str = ""
+    task: str = "draft"
 
 
 class Writer(Protocol):

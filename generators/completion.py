@@ -21,6 +21,7 @@ import numpy as np
 from regen.data_prep.coding import sentence as catalogue_sentence
 from regen.data_prep.comparison import ecg_compares
 from regen.data_prep.statements import AXES, BY_CODE, CODES, GROUPS
+from regen.generators.context_guards import in_the_light
 from regen.generators.judging import Basis, judge
 from regen.generators.prompt import states
 from regen.generators.rules import added, denies, supports
@@ -51,7 +52,7 @@ def _findings(kept: list[Sentence], basis: Basis) -> list[str]:
         if made is None or made.status == "contradicted":
             flags.append(f"unstated:{code}")
         else:
-            _insert(kept, made)
+            _insert(kept, made if basis.known is None else in_the_light(made, basis.known))
             flags.append(f"completed:{code}")
     return flags
 

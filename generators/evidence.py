@@ -6,7 +6,8 @@
 
 The log-odds of the head and the log-odds that the neighbours' votes add to the prevalence are weighed by two weights that all statements
 share, and shifted statement by statement; all fitted on the validation split, where the neighbours are training cases. The same is
-fitted for the head alone, for a study without retrieval: what is missing is left out, not taken for a vote against.
+fitted for the head alone, for a study without retrieval, and for what a chart adds (regen.generators.chart_evidence): what is missing is left
+out, not taken for a vote against.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from safetensors.numpy import load_file, save_file
 
 from regen.data_prep.statements import CODES, EXCLUDES
 from regen.encoders.head import best_thresholds
+from regen.generators.chart_evidence import LEAST, ChartEvidence
 from regen.study import FloatArray
 
 _CERTAIN = 1e-4
@@ -54,15 +56,17 @@ class EvidenceModel:
     limit: FloatArray
     exclusive: npt.NDArray[np.bool_]
     accord_limit: FloatArray = field(default_factory=lambda: np.array([_ACCORD], np.float32))
+    chart: ChartEvidence | None = None
+    """What a chart adds; None for a writer that reads none."""
 
     @classmethod
     def fit(
         cls, head: FloatArray, votes: FloatArray, labels: FloatArray, training: FloatArray, nearest: FloatArray, rare: float = 0.02,
-        odd: float = 0.03,
+        odd: float = 0.03, chart: FloatArray | None = None,
     ) -> EvidenceModel:  # fmt: skip
         """head, votes, labels: (n, 71) of the validation split; training: (m, 71) labels of the indexed cases, NaN rows left out;
         nearest: (n,) cosine of each validation study's nearest case; rare: share of validation studies to fall under `limit`; odd: under
-        `accord_limit`."""
+        `accord_limit`; chart: (n, 71) logits that the charts alone suggest, NaN rows without a chart."""
         known = training[~np.isnan(training).any(axis=1)] > 0
         priors = ((known.sum(axis=0) + 0.5) / (len(known) + 1)).astype(np.float32)
         use = ~np.isnan(labels).any(axis=1)
@@ -76,6 +80,9 @@ class EvidenceModel:
         out.thresholds = best_thresholds(out.probabilities(head[use], votes[use]).astype(np.float64), labels[use])
         out.alone_thresholds = best_thresholds(out.probabilities(head[use], None).astype(np.float64), labels[use])
         out.accord_limit = np.array([np.quantile(out.accord(head, votes), odd)], np.float32)
+        if chart is not None and (charted := use & ~np.isnan(chart).any(axis=1)).sum() >= LEAST:
+            odds = _logit(head[charted]), _evidence(votes[charted], priors), _over(chart[charted], priors)
+            out.chart = ChartEvidence.fit(*odds, labels[charted])
         return out
 
     def probabilities(self, head: FloatArray, votes: FloatArray | None) -> FloatArray:
@@ -93,16 +100,26 @@ class EvidenceModel:
         whole = np.maximum(alone.sum(axis=1) + votes.sum(axis=1), 1e-9)
         return np.asarray(2 * np.minimum(alone, votes).sum(axis=1) / whole, np.float32)
 
-    def limits(self, retrieved: bool = True) -> FloatArray:
-        """(71,) probabilities from which a statement is found."""
-        return np.asarray(_LENIENT * (self.thresholds if retrieved else self.alone_thresholds), np.float32)
+    def charted(self, head: FloatArray, votes: FloatArray | None, chart: FloatArray) -> FloatArray:
+        """`probabilities` of studies with a chart. chart: (b, 71) logits; the same as without it where the model was fitted without charts."""
+        if self.chart is None:
+            return self.probabilities(head, votes)
+        said = None if votes is None else _evidence(votes, self.priors)
+        return self.chart.probabilities(_logit(head), said, _over(chart, self.priors)).astype(np.float32)
 
-    def decide(self, probabilities: FloatArray, retrieved: bool = True, denied: npt.NDArray[np.bool_] | None = None) -> npt.NDArray[np.bool_]:
+    def limits(self, retrieved: bool = True, charted: bool = False) -> FloatArray:
+        """(71,) probabilities from which a statement is found, as fitted for studies with or without retrieval and chart."""
+        model = self.chart if charted and self.chart is not None else self
+        return np.asarray(_LENIENT * (model.thresholds if retrieved else model.alone_thresholds), np.float32)
+
+    def decide(
+        self, probabilities: FloatArray, retrieved: bool = True, denied: npt.NDArray[np.bool_] | None = None, charted: bool = False
+    ) -> npt.NDArray[np.bool_]:
         """(b, 71) bool: at or above its limit, and of two statements that exclude each other the likelier (measured against its limit).
 
         denied: (b, 71) bool, what a measurement rules out. A study with none gets the one that comes nearest, so that no draft is empty.
         """
-        ratio = probabilities / self.limits(retrieved)
+        ratio = probabilities / self.limits(retrieved, charted)
         if denied is not None:
             ratio = np.where(denied, 0.0, ratio)
         positive = ratio >= 1
@@ -120,11 +137,14 @@ class EvidenceModel:
         return out
 
     def save(self, path: Path) -> None:
-        save_file({f.name: np.ascontiguousarray(getattr(self, f.name)) for f in fields(self)}, path)
+        own = {f.name: np.ascontiguousarray(getattr(self, f.name)) for f in fields(self) if f.name != "chart"}
+        save_file(own | (self.chart.stored() if self.chart is not None else {}), path)
 
     @classmethod
     def load(cls, path: Path) -> EvidenceModel:
-        return cls(**load_file(path))
+        stored = load_file(path)
+        chart = ChartEvidence.restored(stored)
+        return cls(**stored, chart=chart)
 
 
 def votes_of(statements: FloatArray, ids: npt.NDArray[np.int64], scores: FloatArray, temperature: float) -> FloatArray:
@@ -163,6 +183,11 @@ def _evidence(votes: FloatArray, priors: FloatArray) -> npt.NDArray[np.float64]:
     """Log-odds that the votes add to the prevalence, (b, 71)."""
     share = (votes + _SMOOTH * priors) / (1 + _SMOOTH)
     return _logit(share) - _logit(priors)
+
+
+def _over(logits: FloatArray, priors: FloatArray) -> npt.NDArray[np.float64]:
+    """Log-odds that a chart adds to the prevalence, (b, 71), no surer than _CERTAIN."""
+    return np.asarray(np.clip(logits.astype(np.float64), _logit(np.array(_CERTAIN)), -_logit(np.array(_CERTAIN))) - _logit(priors), np.float64)
 
 
 def _calibrate(inputs: npt.NDArray[np.float64], labels: FloatArray) -> tuple[FloatArray, FloatArray]:

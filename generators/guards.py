@@ -2,8 +2,8 @@
 
 Every sentence is judged (see judging) and looked at in its context: comparisons with an earlier recording go where none was given; an infarct's
 stage or a count of beats goes unless a retrieved case says the very same; a sentence with a number that was not measured here goes, and
-so does one that no report of the archive is worded like. What is contradicted is taken out and listed with the reason. What the text forgot is
-added (see completion).
+so does one that no report of the archive is worded like. What tells of the patient, and what compares, regen.generators.context_guards judges.
+What is contradicted is taken out and listed with the reason. What the text forgot is added (see completion).
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from regen.data_prep.comparison import ecg_compares
 from regen.data_prep.statements import AXES, BY_CODE
 from regen.data_prep.wording import pairs
 from regen.generators.completion import complete
+from regen.generators.context_guards import in_the_light, miscompared
 from regen.generators.judging import Basis, judge
 from regen.generators.prompt import states
 from regen.study import Sentence
@@ -39,6 +40,7 @@ def guard(text: str, basis: Basis) -> tuple[list[Sentence], list[Sentence], list
     seen: set[str] = set()
     for part in basis.parts(text):
         judged = _in_context(judge(part, basis), seen, basis)
+        judged = in_the_light(judged, basis.known, part) if basis.known is not None else judged
         codes = {code for code, _ in states(part)}
         if codes and codes <= seen and judged.status != "contradicted":
             continue
@@ -56,6 +58,8 @@ def _in_context(judged: Sentence, seen: set[str], basis: Basis) -> Sentence:
         return replace(judged, status="contradicted", evidence=(), reason=GARBLED)
     if ecg_compares(judged.text) and not basis.priors:
         return replace(judged, status="contradicted", evidence=(), reason="compares with an earlier recording, and none was given")
+    if basis.before is not None and (why := miscompared(judged.text, basis.before)):
+        return replace(judged, status="contradicted", evidence=(), reason=why)
     if judged.status == "contradicted":
         return judged
     if judged.finding in AXES and seen & (set(AXES) - {judged.finding}):

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from regen.data_prep.comparison import ecg_compares
 from regen.data_prep.sentences import split_sentences
 from regen.data_prep.statements import AXES, BY_CODE, CODES, EXCLUDES
+from regen.generators.context_guards import Known, tells
 from regen.generators.prompt import split_clauses, states
 from regen.generators.rules import denies, doubts, supports
 from regen.study import Evidence, Finding, Hit, Sentence
@@ -44,6 +45,10 @@ class Basis:
     hits: Sequence[Hit]
     priors: bool = False
     language: str = "en"
+    known: Known | None = None
+    """Of the patient, beside the recording; None for a writer that reads no context."""
+    before: frozenset[str] | None = None
+    """Statements of the prior reports; None where nobody read them."""
     wording: frozenset[tuple[str, str]] | None = None
     """Every two words that stand side by side in the archive, for a model that knows no others; None for one that may word freely."""
     stated: dict[str, list[Hit]] = field(default_factory=dict)
@@ -74,8 +79,8 @@ def judge(part: str, basis: Basis) -> Sentence:
     verdicts = [_judge_statement(part, code, status, basis) for code, status in states(part)]
     if not verdicts:
         same = tuple(Evidence(h.study_id, h.score) for h in basis.hits if part in h.report)[:_SHOWN]
-        if ecg_compares(part):
-            return Sentence(part, "uncertain")
+        if ecg_compares(part) or (basis.known is not None and basis.known.given and tells(part, basis.known.medications)):
+            return Sentence(part, "uncertain", evidence=same if basis.known is not None else ())
         return Sentence(part, "uncertain" if same else "contradicted", evidence=same, reason=None if same else _NOTHING)
     rank = {"contradicted": 0, "uncertain": 1, "supported": 2}
     return min(verdicts, key=lambda v: rank[v.status])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -23,10 +23,19 @@ _BY_RATE = 0.9
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Blind:
+    """What the plan would be without the chart: probabilities (71,) and positive codes."""
+
+    probabilities: FloatArray
+    positive: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Plan:
     """Probabilities (71,), positive codes, and the cases shown: those that agree best, (k,) rows of the index (-1: none) and cosines.
 
-    retrieved: whether there are cases; heard: whether they count. They do not where they show other findings than the ECG.
+    retrieved: whether there are cases; heard: whether they count. They do not where they show other findings than the ECG. blind: without the
+    chart, where one was read.
     """
 
     probabilities: FloatArray
@@ -35,15 +44,22 @@ class Plan:
     ids: npt.NDArray[np.int64]
     scores: FloatArray
     heard: bool = True
+    blind: Blind | None = None
 
     @property
     def cases(self) -> list[int]:
         """Rows of the cases shown."""
         return [i for i in self.ids.tolist() if i >= 0]
 
+    def without_chart(self) -> Plan:
+        """The plan of a writer that was not shown the chart."""
+        return self if self.blind is None else replace(self, probabilities=self.blind.probabilities, positive=self.blind.positive, blind=None)
 
-def make_plans(evidence: EvidenceModel, index: CaseIndex, recipe: WriterRecipe, requests: Sequence[Request]) -> list[Plan]:
-    """One plan a request; the whole batch at once."""
+
+def make_plans(
+    evidence: EvidenceModel, index: CaseIndex, recipe: WriterRecipe, requests: Sequence[Request], charts: FloatArray | None = None
+) -> list[Plan]:
+    """One plan a request; the whole batch at once. charts: (b, 71) logits that the charts suggest, NaN rows where there is none."""
     ids = _pad([r.ids for r in requests], -1, np.int64)
     scores = _pad([r.scores for r in requests], np.nan, np.float32)
     head = np.stack([r.head for r in requests])
@@ -54,11 +70,20 @@ def make_plans(evidence: EvidenceModel, index: CaseIndex, recipe: WriterRecipe, 
     probabilities = np.stack([by_rate(row, r.measured) for row, r in zip(probabilities, requests, strict=True)])
     denied = np.stack([_denied(r.measured) for r in requests])
     positive = np.where(heard[:, None], evidence.decide(probabilities, True, denied), evidence.decide(probabilities, False, denied))
+    blind = [Blind(probabilities[i].copy(), _codes(positive[i])) for i in range(len(requests))]
+    charted: npt.NDArray[np.bool_] = np.zeros(len(requests), np.bool_)
+    if charts is not None and evidence.chart is not None:
+        charted = np.asarray(~np.isnan(charts).any(axis=1), np.bool_)
+        for found in (True, False):
+            if (rows := np.flatnonzero(charted & (heard == found))).size:
+                told = evidence.charted(head[rows], votes[rows] if found else None, charts[rows])
+                probabilities[rows] = np.stack([by_rate(row, requests[i].measured) for row, i in zip(told, rows.tolist(), strict=True)])
+                positive[rows] = evidence.decide(probabilities[rows], found, denied[rows], charted=True)
     order = np.argsort(-agreement(index.statements, ids, probabilities), axis=1, kind="stable")[:, : recipe.neighbours]
     return [
         Plan(
-            probabilities[i], frozenset(CODES[j] for j in np.flatnonzero(positive[i])), bool(retrieved[i]), ids[i][order[i]],
-            scores[i][order[i]], bool(heard[i]),
+            probabilities[i], _codes(positive[i]), bool(retrieved[i]), ids[i][order[i]], scores[i][order[i]], bool(heard[i]),
+            blind[i] if charted[i] else None,
         )
         for i in range(len(requests))
     ]  # fmt: skip
@@ -82,6 +107,10 @@ def _denied(measured: Mapping[str, float]) -> npt.NDArray[np.bool_]:
     known = believable(measured, ())
     out[[_COLUMN[code] for code in RULES if code in _COLUMN and denies(code, known)]] = True
     return out
+
+
+def _codes(positive: npt.NDArray[np.bool_]) -> frozenset[str]:
+    return frozenset(CODES[j] for j in np.flatnonzero(positive))
 
 
 def _pad(rows: Sequence[npt.NDArray[Any]], fill: float, kind: type) -> npt.NDArray[Any]:

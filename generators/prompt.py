@@ -2,12 +2,14 @@
 
     <soft tokens: study, retrieved cases>
     retrieved: Sinus rhythm. Left axis deviation. | Sinus bradycardia. Otherwise normal ECG.
+    complaint: Chest pain
+    prior: Sinus rhythm.
     measured: rate 61, pr 160, qrs 84, qtc 410, axis -41
     findings: sinus rhythm; left anterior fascicular block
     report (en): Sinus rhythm. Left axis deviation. Left anterior fascicular block.
 
 The findings are the plan: the statements whose calibrated probability passed its threshold. Retrieved text stands before the plan, because
-where it stands decides what it does (ECG-Bench); a part that is missing leaves its line out.
+where it stands decides what it does (ECG-Bench); a part that is missing leaves its line out. The last line is the task's (regen.generators.tasks).
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ from regen.data_prep.comparison import ecg_compares
 from regen.data_prep.labeler import fold, read
 from regen.data_prep.sentences import split_sentences
 from regen.data_prep.statements import BY_CODE
+from regen.generators.tasks import TASKS
 
 _SHOWN = ("heart_rate", "pr", "qrs", "qtc", "axis")
 _NAMES = {"heart_rate": "rate"}
@@ -42,11 +45,12 @@ def measured_text(measured: Mapping[str, float]) -> str:
     return ", ".join(f"{_NAMES.get(name, name)} {value:.0f}" for name, value in known if value == value)
 
 
-def prompt_text(retrieved: Sequence[str], measured: str, plan: str, language: str) -> str:
-    """Everything before the report; ends where the report begins."""
+def prompt_text(retrieved: Sequence[str], measured: str, plan: str, language: str, told: Sequence[str] = (), task: str = "draft") -> str:
+    """Everything before the report; ends where the report begins. told: lines of the patient's context (regen.generators.context_lines)."""
     lines = [f"retrieved: {' | '.join(retrieved)}"] if retrieved else []
+    lines += told
     lines += [f"measured: {measured}"] if measured else []
-    lines += [f"findings: {plan}", f"report ({language}):"]
+    lines += [f"findings: {plan}", TASKS[task].line.format(language=language)]
     return "\n".join(lines)
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from regen.config import Config
+from regen.errors import did_you_mean
+from regen.generators.tasks import TASKS
 
 
 class WriterRecipe(Config):
@@ -30,6 +32,13 @@ class WriterRecipe(Config):
         0, ge=0, description="nearest reports in the language asked for whose usual wording is taken; 0 keeps the language model's own"
     )
 
+    context_tokens: int = Field(0, ge=0, description="soft tokens that the chart's events are resampled to; 0 leaves the chart out")
+    line_tokens: int = Field(0, ge=0, description="tokens of complaint, indication and history each that stand in the prompt; 0 leaves them out")
+    prior_tokens: int = Field(0, ge=0, description="tokens of each of up to two earlier reports that stand in the prompt; 0 leaves them out")
+    drop_context: float = Field(0.15, ge=0, lt=1, description="how often training hides each source, line and prior, each on its own")
+    drop_all_context: float = Field(0.1, ge=0, lt=1, description="how often training hides the whole context")
+    tasks: list[str] = Field(["draft"], description="what the writer learns: draft, impression, acuity")
+
     lora_rank: int = Field(16, ge=1)
     lora_alpha: int = Field(32, ge=1)
     lora_dropout: float = Field(0.05, ge=0, lt=1)
@@ -48,3 +57,18 @@ class WriterRecipe(Config):
         if self.base_width % self.base_heads:
             raise ValueError(f"base_width must be a multiple of base_heads, got {self.base_width} and {self.base_heads}")
         return self
+
+    @field_validator("tasks")
+    @classmethod
+    def _tasks_are_known(cls, tasks: list[str]) -> list[str]:
+        for name in tasks:
+            if name not in TASKS:
+                raise ValueError(f"of {', '.join(TASKS)}{did_you_mean(name, TASKS)}")
+        if "draft" not in tasks:
+            raise ValueError("tasks that include draft")
+        return tasks
+
+    @property
+    def context(self) -> bool:
+        """Whether the writer reads any of the patient's context."""
+        return bool(self.context_tokens or self.line_tokens or self.prior_tokens)

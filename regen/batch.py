@@ -8,7 +8,7 @@ from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cache
-from itertools import chain, count
+from itertools import chain, count, islice
 from pathlib import Path
 from typing import TextIO
 
@@ -21,6 +21,7 @@ from regen.data_prep.killable import Lost, run_each
 from regen.data_prep.prepare import Failure
 from regen.data_prep.prepared import Prepared, study_from
 from regen.data_prep.readers import find_files, is_image, read_study
+from regen.data_prep.study_context import with_context
 from regen.data_prep.study_files import group_files, study_folder
 from regen.data_prep.views import join_views
 from regen.errors import DataError, RegenError
@@ -139,7 +140,17 @@ def _read_image(job: tuple[Path, bool, int | None]) -> Study:
 
 
 def prepared_studies(data: Prepared, rows: pl.DataFrame) -> Iterator[Study]:
-    """The studies of a prepared folder with their recordings or images, read as they are asked for: ECGs in order, then X-rays in order."""
+    """The studies of a prepared folder with their recordings or images, read as they are asked for: ECGs in order, then X-rays in order.
+
+    Where the folder has events, each study comes with its context (regen.data_prep.study_context).
+    """
+    studies = _recorded(data, rows)
+    while batch := list(islice(studies, 256)) if data.events is not None else []:
+        yield from with_context(data, batch)
+    yield from studies
+
+
+def _recorded(data: Prepared, rows: pl.DataFrame) -> Iterator[Study]:
     hearts, chests = rows.filter(pl.col("ecg_row").is_not_null()), rows.filter(pl.col("ecg_row").is_null() & pl.col("cxr_rows").is_not_null())
     table = hearts.to_dicts()
     for positions, block in data.signals(hearts) if table else ():

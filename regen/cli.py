@@ -50,6 +50,7 @@ def draft(
     html: Annotated[Path | None, typer.Option(help="also write a page with traces and evidence into this folder")] = None,
     language: Annotated[str | None, typer.Option(help="of the reports, for bundles that know several: en, de, sv")] = None,
     any_image: Annotated[bool, typer.Option("--any-image", help="also read what does not look like a chest X-ray; the draft says so")] = False,
+    context: Annotated[Path | None, typer.Option(help="the patient's: patient.json, a FHIR bundle or a MEDS parquet, for one file")] = None,
     device: Device = "auto",
     threads: Threads = 0,
     force: Force = False,
@@ -57,7 +58,7 @@ def draft(
     """Draft reports. Example: regen draft rec.hea dicom_folder --out drafts.jsonl --html pages"""
     from regen.drafting import draft_files
 
-    raise typer.Exit(draft_files(files or [], bundle, studies, split, out, html, language, device, threads, force, any_image))
+    raise typer.Exit(draft_files(files or [], bundle, studies, split, out, html, language, device, threads, force, any_image, context))
 
 
 @app.command()

@@ -190,6 +190,24 @@ def qa(
     evaluate_qa(answers, questions, split, out, bundle, studies, named, protocol, device, seed, force=force)
 
 
+@eval_app.command("context")
+def context(
+    studies: Annotated[Path, typer.Option(help="a prepared folder with events")],
+    bundle: Annotated[str, typer.Option(help="a bundle whose writer reads context: a folder or a hub id")],
+    split: Split = "test",
+    limit: Annotated[int | None, typer.Option(help="studies drawn by the seed; by default all", min=2)] = None,
+    subset_studies: Annotated[int, typer.Option(help="studies drafted with every subset of the context", min=0)] = 20,
+    out: Out = None,
+    device: Device = "auto",
+    seed: Seed = 0,
+    force: Force = False,
+) -> None:
+    """What each part of the patient's context is worth. Example: regen eval context --studies with-context --bundle bundle"""
+    from regen.evaluating.context import evaluate_context
+
+    evaluate_context(studies, bundle, split, limit, subset_studies, out, device, seed, force)
+
+
 @eval_app.command("llm")
 def llm(
     studies: Data,

@@ -42,7 +42,7 @@ def context(
     recipe: Annotated[Path, typer.Argument(help="YAML, for instance configs/context.yaml")],
     data: Annotated[Path, typer.Option(help="a prepared folder with events (regen prepare mimic-iv-ed)")],
     encoder: Annotated[Path, typer.Option(help="an encoder folder, in whose report space the charts are placed")],
-    out: Out,
+    out: Folder,
     device: Device = "auto",
     threads: Threads = 0,
     sets: Sets = None,
@@ -63,6 +63,7 @@ def writer(
     encoder: Annotated[Path, typer.Option(help="an encoder folder")],
     index: Annotated[Path, typer.Option(help="an index folder, built with that encoder")],
     out: Folder,
+    context: Annotated[Path | None, typer.Option(help="a folder of regen train context, for recipes with context_tokens")] = None,
     device: Device = "auto",
     threads: Threads = 0,
     sets: Sets = None,
@@ -73,7 +74,7 @@ def writer(
     from regen.generators.recipe import WriterRecipe
     from regen.generators.train import train_writer
 
-    train_writer(load(WriterRecipe, recipe, sets or ()), data, encoder, index, out, _device(device, threads), force, _bar())
+    train_writer(load(WriterRecipe, recipe, sets or ()), data, encoder, index, out, _device(device, threads), force, _bar(), context)
 
 
 @train_app.command("all")

@@ -9,8 +9,10 @@ import polars as pl
 
 from regen.artifact import check_free_file
 from regen.batch import FileStudies, jsonl, line, prepared_studies
+from regen.data_prep.context import read_context
 from regen.data_prep.prepare import Failure
 from regen.data_prep.prepared import SPLITS, Prepared
+from regen.data_prep.study_context import with_patient
 from regen.errors import ConfigError, did_you_mean
 from regen.failures import report_failures
 from regen.pipeline import Pipeline, set_threads
@@ -25,9 +27,11 @@ _ON_PAGE = 50
 
 def draft_files(
     files: list[Path], bundle: str, studies: Path | None, split: str, out: Path, html: Path | None, language: str | None, device: str,
-    threads: int, force: bool, any_image: bool = False,
+    threads: int, force: bool, any_image: bool = False, context: Path | None = None,
 ) -> int:  # fmt: skip
-    """Returns the exit code: 0, or 1 if some files could not be read (they are listed with their reasons)."""
+    """context: one patient's (regen.data_prep.context), for one file.
+
+    Returns the exit code: 0, or 1 if some files could not be read (they are listed with their reasons)."""
     if bool(files) == (studies is not None):
         raise ConfigError("regen draft: expected files, or --studies with a prepared folder, got " + ("both" if files else "neither"))
     check_free_file(out, force)
@@ -37,6 +41,8 @@ def draft_files(
         set_threads(threads)
     pipeline = Pipeline.from_pretrained(bundle, device)
     source, total, failures = _source(files, studies, split, any_image, pipeline)
+    if context is not None:
+        source = _given(source, total, context, studies, pipeline)
     shown: list[tuple[Study, Draft]] = []
     done = 0
     with jsonl(out, force) as file:
@@ -70,6 +76,21 @@ def _source(files: list[Path], studies: Path | None, split: str, any_image: bool
     if not len(rows):
         raise ConfigError(f"{studies}: expected studies in the {split} split that the bundle drafts reports of, got none; choose another --split")
     return prepared_studies(data, rows), len(rows), []
+
+
+def _given(source: Iterable[Study], total: int, path: Path, studies: Path | None, pipeline: Pipeline) -> Iterator[Study]:
+    """The study of the one file, with its patient's context.
+
+    Raises:
+        ConfigError: several files, a prepared folder, or a bundle whose writer reads no context.
+        DataError: a context that cannot be read, or another patient's.
+    """
+    if studies is not None or total != 1:
+        got = "a prepared folder, whose own context is used" if studies is not None else f"{total} files"
+        raise ConfigError(f"--context: expected the one file of the patient it is of, got {got}")
+    if not pipeline.reads_context:
+        raise ConfigError(f"--context: expected a bundle whose writer reads context, {pipeline.name} reads none; train one with context_tokens")
+    return (with_patient(study, read_context(path, study.subject_id, study.time)) for study in source)
 
 
 def _draftable(studies: Iterable[Study], pipeline: Pipeline, failures: list[Failure]) -> Iterator[Study]:

@@ -15,6 +15,7 @@ from textwrap import shorten
 import numpy as np
 
 from regen.artifact import write_text
+from regen.context_svg import show_context, show_moved
 from regen.data_prep.image_store import Bytes
 from regen.data_prep.measure import UNITS
 from regen.data_prep.statements import BY_CODE
@@ -179,6 +180,7 @@ def _case(number: int, study: Study, draft: Draft, maps: Sequence[FloatArray] = 
         + f"{_sentences(number, draft, marked)}"
         + (f'<h3 class="gone">Report on file</h3>{other}' if study.report else "")
         + f"</section><section><h3>Measurements</h3>{show_measurements(study, draft)}</section></div>"
+        f"{show_context(study, any(s.told is not None for s in (*draft.sentences, *draft.dropped)))}"
         f'<div class="pair even"><section><h3>Finding probabilities</h3>{show_findings(draft.findings)}</section>'
         f"<section><h3>Retrieved cases</h3>{_neighbours(number, draft.neighbours)}</section></div>"
         f"<footer>{escape(show_timing(draft))}</footer></article>"
@@ -254,7 +256,8 @@ def show_sentence(case: int, sentence: Sentence, places: dict[str, int], dropped
     why.append(f"stated by {', '.join(named)}{more}" if named else "stated by no retrieved case")
     head = f'<div class="says"><span>{text}</span>{show_mark(status, status.capitalize())}</div>'
     opening = f'<li class="{name}">' if name else "<li>"
-    return f'{opening}{head}<div class="why">{" · ".join(why)}</div>{tail}</li>'
+    moved = show_moved(sentence.told, sentence.only_told)
+    return f'{opening}{head}<div class="why">{" · ".join(why)}</div>{moved}{tail}</li>'
 
 
 def _named(case: int, study_id: str, score: float, places: dict[str, int]) -> str:

@@ -114,6 +114,11 @@ class Pipeline:
             raise ConfigError(f"{self.folder}: expected a bundle that writes ECG drafts, this one has no generator/; add it with regen bundle")
         return self.ecg_writer
 
+    @property
+    def reads_context(self) -> bool:
+        """Whether the writer of ECG drafts reads the patient's context."""
+        return isinstance(self.ecg_writer, LocalWriter) and self.ecg_writer.recipe.context
+
     @overload
     def draft(self, source: Source, language: str | None = None) -> Draft: ...  # type: ignore[overload-overlap]
     @overload
@@ -188,7 +193,8 @@ class Pipeline:
         raw, flags = [], []
         for study in studies:
             if study.ecg is None:
-                raise DataError(f"{study.study_id}: expected an ECG or a chest X-ray, the study has none; give a study with a recording")
+                lacks = "the study holds nothing but the patient's context" if study.events or study.priors else "the study has none"
+                raise DataError(f"{study.study_id}: expected an ECG or a chest X-ray, {lacks}; give a study with a recording")
             signal, more = standard(study.ecg, FS)
             raw.append(np.full_like(signal, np.nan) if blank else signal)
             flags.append(tuple(f for f in more if f not in study.flags))

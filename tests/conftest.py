@@ -126,3 +126,28 @@ def exact(float32_pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> Pipeli
 
     without_bf16(monkeypatch)
     return float32_pipeline
+
+
+@pytest.fixture(scope="session")
+def ed_data(tmp_path_factory: pytest.TempPathFactory) -> Prepared:
+    """A prepared folder of 120 synthetic visits with their emergency stays joined."""
+    from regen.data_prep.mimic_ed import prepare
+    from regen.data_prep.synthetic_ed import write_ed
+
+    folder = tmp_path_factory.mktemp("ed")
+    write(synthetic_cohort.entries(120, 9, ("ecg", "ed")), folder / "plain", "synthetic", {"n": 120}, 100, workers=1)
+    write_ed(folder / "ed", 120, 9)
+    prepare(folder / "ed", Prepared.open(folder / "plain"), folder / "data")
+    return Prepared.open(folder / "data")
+
+
+@pytest.fixture(scope="session")
+def ed_encoder(ed_data: Prepared, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny ECG encoder of that cohort."""
+    from models import CPU, encoder_recipe
+
+    from regen.encoders.train import train_encoder
+
+    out = tmp_path_factory.mktemp("ed_encoder") / "encoder"
+    train_encoder(encoder_recipe("pretrain_epochs=0", "align_epochs=1"), ed_data.path, out, CPU)
+    return out
