@@ -91,6 +91,11 @@ class ChartVocabulary:
                     self._put(event, values[i, j], present[i, j], categories[i, j])
         return Charts(values, present, categories, source, hours, np.array([len(g) > len(k) for g, k in zip(grouped, kept, strict=True)], np.bool_))
 
+    @staticmethod
+    def is_longer(events: Sequence[Event], most: int) -> bool:
+        """Whether a chart holds more events than are read."""
+        return len(_grouped(events)) > most
+
     def _put(self, event: Event, values: FloatArray, present: npt.NDArray[np.bool_], categories: npt.NDArray[np.bool_]) -> None:
         name, named = columns_of(event)
         if name is not None and name in self._columns:

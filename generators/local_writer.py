@@ -243,6 +243,8 @@ class LocalWriter:
             flags.append("low_evidence:cases_disagree")
         if unreliable(request.measured):
             flags.append("unreliable:qtc")
+        if self.chart is not None and self.chart.vocabulary.is_longer(study.events, self.chart.most):
+            flags.append("chart_cut")
         shown = sorted(findings.values(), key=lambda f: -f.probability)
         return Draft(
             study.study_id, study.subject_id, " ".join(s.text for s in kept), tuple(kept), tuple(shown), tuple(near),

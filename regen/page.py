@@ -91,6 +91,7 @@ _FLAGS = {
     "age_implausible": "The age on file, {}, is none that a person has and was left out.",
     "cropped": "The recording is longer than ten seconds; only its first ten seconds were read.",
     "padded": "The recording is shorter than ten seconds.",
+    "chart_cut": "The patient's chart is longer than the writer reads; the oldest events were left out.",
     "no_retrieval": "Written without retrieved cases.",
     "unstated": "Found but not stated in the draft: {}.",
     "completed": "Left out by the writer and added from the findings: {}.",

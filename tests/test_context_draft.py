@@ -94,6 +94,13 @@ def test_context_reaches_the_prefix_and_the_prompt(pipe: Pipeline, studies: list
     assert plans[2].positive == plans[0].without_chart().positive
 
 
+def test_a_chart_that_is_cut_says_so(pipe: Pipeline, studies: list[Study]) -> None:
+    many = tuple(Event("VITAL//sbp", hours / 10, 100.0) for hours in range(1, 40))
+    long, short = pipe.draft([replace(studies[0], events=many), replace(studies[0], events=many[:3])])
+    assert "chart_cut" in long.flags
+    assert "chart_cut" not in short.flags
+
+
 def test_another_task(pipe: Pipeline, studies: list[Study]) -> None:
     writer = pipe.writer
     assert isinstance(writer, LocalWriter)
@@ -146,6 +153,17 @@ def test_the_table(bundle: Path, ed_data: Prepared) -> None:
     assert [row.name for row in made.rows][:3] == ["none", "+ triage", "+ vitals"]
     assert {k: n for k, (_, n) in made.subsets.items()} == {0: 1, 1: 6, 2: 15, 3: 20, 4: 15, 5: 6, 6: 1}
     assert made.to_dict()["n"] == made.n
+
+
+def test_a_bundle_from_before_reads_no_context_and_its_drafts_say_nothing_of_it(pipeline: Pipeline, tiny_data: Prepared) -> None:
+    writer = pipeline.writer
+    assert isinstance(writer, LocalWriter)
+    assert (writer.chart, writer.evidence.chart, writer.soft.context, pipeline.reads_context) == (None, None, None, False)
+    (study,) = prepared_studies(tiny_data, tiny_data.split("test")[:1])
+    charted = replace(study, events=(Event("TRIAGE//sbp", 1.0, 60.0), Event("HISTORY", None, None, "Leadless pacemaker")))
+    plain, other = (replace(draft, timing_ms={}).to_dict() for draft in pipeline.draft([study, charted]))
+    assert plain == other
+    assert not any({"told", "only_told"} & set(s) for s in plain["sentences"] + plain["dropped"])
 
 
 # What follows needs no model.
