@@ -119,8 +119,8 @@ def compare(
         "times zeroed": _with(requests, _zeroed),
     }
     rows = [context_row(name, drafted(writer, conditions[name]), references, resamples) for name in bar(conditions, "conditions", len(conditions))]
-    few = list(range(min(subset_studies, len(requests))))
-    subsets = _subsets(writer, [requests[i] for i in few], references.take(np.array(few, np.int64))) if few else {}
+    few = np.random.default_rng([seed, 3]).permutation(len(requests))[:subset_studies]
+    subsets = _subsets(writer, [requests[i] for i in few], references.take(few)) if len(few) else {}
     slower = _slower(writer, conditions["none"][:_TOGETHER], conditions["all"][:_TOGETHER], before)
     return ContextTable(tuple(rows), len(requests), resamples.patients, subsets, slower, seed, draws)
 
