@@ -164,7 +164,7 @@ def _latest(rows: pl.DataFrame, which: pl.Expr, most: int, what: str, tally: Tal
     if len(some) <= most:
         return rows
     kept = some.sort([pl.col("time"), pl.col("row")], descending=[True, False], nulls_last=True).head(most)
-    tally.remark(f"{len(some)} {what}, the budget is {most}: the {most} latest are used")
+    tally.remark(f"{len(some)} {what}, the budget is {most}: the {most} latest are used, of those without a time the first given")
     for table, n in some.join(kept, on="row", how="anti").group_by("table").len().iter_rows():
         tally.refuse_used(table, n, f"over the budget of {most} {what}")
     return pl.concat([rest, kept])

@@ -38,7 +38,7 @@ def read_rows(path: str | Path, fields: Sequence[str], columns: Mapping[str, str
         DataError: a file that cannot be read, or a row without one of the fields.
     """
     path = Path(path)
-    remedy = f"name them: --columns {','.join(f'{field}=...' for field in fields)}"
+    remedy = f"name them with --columns {','.join(f'{field}=...' for field in fields)} where the command has it, else rename them"
     names = {field: field for field in fields} | dict(columns or {})
     for where, row in read_table(path, set(names.values()), remedy) if path.suffix.lower() == ".csv" else _lines(path):
         missing = [f"{field} (in column {name!r})" if name != field else field for field, name in names.items() if row.get(name) is None]

@@ -29,7 +29,7 @@ def test_json_lines_keep_their_findings(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "text", "says"),
     [
-        ("a.csv", "id,report\n1,x\n", "expected the columns study_id, got id, report; name them: --columns"),
+        ("a.csv", "id,report\n1,x\n", "expected the columns study_id, got id, report; name them with --columns"),
         ("a.csv", "study_id,report\n1\n", "line 2: expected 2 cells, got 1"),
         ("a.csv", "study_id,report\n", "the file holds none"),
         ("a.csv", "study_id,report\n1,Sinus rhythm, normal\n", "line 2: expected 2 cells, got 3; put text that holds a comma"),

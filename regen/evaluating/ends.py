@@ -25,7 +25,7 @@ FILES = {".json", ".md"}
 def check_split(split: str) -> None:
     """Raises ConfigError for a split that is none, or that nobody should score by mistake."""
     if split not in SPLITS:
-        raise ConfigError(f"--split: expected val or test, got {split!r}{did_you_mean(split, SPLITS)}")
+        raise ConfigError(f"--split: expected val or test, got {split!r}{did_you_mean(split, ('val', 'test'))}")
     if split == "train":
         raise ConfigError("--split train: the index holds those studies; expected val or test")
 
