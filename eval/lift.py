@@ -2,7 +2,7 @@
 
 found = Found.of(nearest_others(similarity, own, 10), own, has)      has: (n,) bool, of query and candidate i alike: the halves of one visit
 lift(found)                                               array([3.1]): 3.1 times as often as in all candidates; 1 is chance
-by_chance(nearest, own, has, 1000, rng)                   (0.4, 2.1): how far chance alone strays from 1
+by_chance(nearest, has, found, 1000, rng)                 (0.4, 2.1): how far chance alone strays from 1
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def lift(found: Found, weights: Values | None = None) -> Values:
     return ratio(mean(found.share, weights), mean(found.base, weights))
 
 
-def by_chance(nearest: npt.NDArray[np.int64], own: Sets, has: Sets, draws: int, rng: np.random.Generator) -> tuple[float, float]:
+def by_chance(nearest: npt.NDArray[np.int64], has: Sets, found: Found, draws: int, rng: np.random.Generator) -> tuple[float, float]:
     """Where 95 % of the lifts lie when the finding is dealt anew to the candidates, `draws` times, and the queries keep theirs.
 
     Queries that look alike find the same few candidates, so that chance alone can give 0.3 or 3. An interval over the queries takes those
@@ -52,7 +52,7 @@ def by_chance(nearest: npt.NDArray[np.int64], own: Sets, has: Sets, draws: int, 
     """
     asked = nearest[has]
     times = np.bincount(asked[asked >= 0], minlength=len(has)).astype(float)
-    base = np.nanmean(Found.of(nearest, own, has).base) if has.any() else np.nan
+    base = float(mean(found.base)[0])
     if not times.sum() or not base > 0:
         return float("nan"), float("nan")
     lifts = [times @ rng.permutation(has) / times.sum() / base for _ in range(draws)]

@@ -22,7 +22,8 @@ from regen.eval.bootstrap import Resamples, Sampled, Values, bootstrap
 from regen.eval.predictions import References, read_sets
 from regen.eval.set_metrics import micro_f1
 from regen.eval.text_metrics import bleu, text_scores
-from regen.generators.guards import GARBLED, Basis
+from regen.generators.guards import GARBLED
+from regen.generators.judging import Basis
 from regen.generators.prompt import states
 from regen.study import Draft
 

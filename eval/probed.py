@@ -1,9 +1,10 @@
 """What linear probes read off frozen features, on rows that they did not learn from, and which cases lie near in what they read.
 
     parts = [(learn, test), ...]                                  row numbers; nobody on both sides
-    read = read_off(features, truth, parts)                       a part: (p of learn, p of test), each (rows, labels)
-    ranked = nearest_cases(spaces(features, parts), truth, ids, subjects, parts, 10, counted)      by the features themselves
-    ranked = nearest_cases(log_odds(read), truth, ids, subjects, parts, 10, counted)               by what the probes read
+    space = spaces(features, parts)                               a part: features of learn and of test, standardised
+    read = read_off(space, truth, parts)                          a part: (p of learn, p of test), each (rows, labels)
+    ranked = nearest_cases(space, truth, ids, subjects, parts, 10, counted)               by the features themselves
+    ranked = nearest_cases(log_odds(read), truth, ids, subjects, parts, 10, counted)      by what the probes read
 
 The log-odds of all labels are the space of a small adapter on frozen vectors, which MedImageInsight searches (arXiv 2410.06542).
 """
@@ -11,6 +12,7 @@ The log-odds of all labels are the space of a small adapter on frozen vectors, w
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import fields
 
 import numpy as np
 import numpy.typing as npt
@@ -35,13 +37,14 @@ def spaces(features: FloatArray, parts: Parts) -> Pairs:
     return [standardised(features[learn], features[test]) for learn, test in parts]
 
 
-def read_off(features: FloatArray, truth: FloatArray, parts: Parts) -> Pairs:
+def read_off(space: Pairs, truth: FloatArray, parts: Parts) -> Pairs:
     """Probabilities of every label. truth: (n, labels) 1, 0, NaN where not known; a label of which a part knows nothing reads 0."""
     out = []
-    for (learn, _), (own, other) in zip(parts, spaces(features, parts), strict=True):
+    for (learn, _), (own, other) in zip(parts, space, strict=True):
         both, known = np.concatenate([own, other]), ~np.isnan(truth[learn])
-        read = [linear_probe(own[known[:, c]], truth[learn, c][known[:, c]] == 1, both) for c in range(truth.shape[1])]
-        out.append((np.stack(read, 1)[: len(own)].astype(np.float32), np.stack(read, 1)[len(own) :].astype(np.float32)))
+        columns = (linear_probe(own[known[:, c]], truth[learn, c][known[:, c]] == 1, both) for c in range(truth.shape[1]))
+        read = np.stack(list(columns), 1).astype(np.float32)
+        out.append((read[: len(own)], read[len(own) :]))
     return out
 
 
@@ -58,8 +61,7 @@ def log_odds(read: Pairs) -> Pairs:
 
 def scored(read: Pairs, parts: Parts) -> Values:
     """(all scored rows in order, labels): each row's own."""
-    order = np.argsort(np.concatenate([test for _, test in parts]), kind="stable")
-    return np.concatenate([other for _, other in read])[order].astype(np.float64)
+    return np.concatenate([other for _, other in read])[_in_order(parts)].astype(np.float64)
 
 
 def nearest_cases(
@@ -71,6 +73,10 @@ def nearest_cases(
     for (learn, test), (cases, queries) in zip(parts, space, strict=True):
         names = ([values[i] for i in rows] for rows in (test, learn) for values in (ids, subjects))
         made.append(judge(stated[test], stated[learn], same_owner(*names), by_cosine(queries, cases), depth, counted))  # type: ignore[arg-type]
-    order = np.argsort(np.concatenate([test for _, test in parts]), kind="stable")
-    fields = ("gain", "ideal", "total", "average_precision")
-    return Ranked(*(np.concatenate([getattr(one, name) for one in made])[order] for name in fields))
+    every = Ranked(*(np.concatenate([getattr(one, field.name) for one in made]) for field in fields(Ranked)))
+    return every.take(_in_order(parts))
+
+
+def _in_order(parts: Parts) -> Rows:
+    """Where each scored row, in order, stands among those of the parts one after the other."""
+    return np.argsort(np.concatenate([test for _, test in parts]), kind="stable")

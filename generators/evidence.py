@@ -27,6 +27,7 @@ from regen.encoders.head import best_thresholds
 from regen.generators.chart_evidence import LEAST, ChartEvidence
 from regen.study import FloatArray
 
+Flags = bool | npt.NDArray[np.bool_]
 _CERTAIN = 1e-4
 _PULL = 12.0
 """The shift of a statement is pulled to zero as by this many imagined cases."""
@@ -107,27 +108,30 @@ class EvidenceModel:
         said = None if votes is None else _evidence(votes, self.priors)
         return self.chart.probabilities(_logit(head), said, _over(chart, self.priors)).astype(np.float32)
 
-    def limits(self, retrieved: bool = True, charted: bool = False) -> FloatArray:
-        """(71,) probabilities from which a statement is found, as fitted for studies with or without retrieval and chart."""
+    def limits(self, retrieved: Flags = True, charted: bool = False) -> FloatArray:
+        """Probabilities from which a statement is found, as fitted for studies with or without retrieval and chart. (71,), or (b, 71) where
+        `retrieved` is (b,)."""
         model = self.chart if charted and self.chart is not None else self
-        return np.asarray(_LENIENT * (model.thresholds if retrieved else model.alone_thresholds), np.float32)
+        return np.asarray(_LENIENT * np.where(np.asarray(retrieved)[..., None], model.thresholds, model.alone_thresholds), np.float32)
 
     def decide(
-        self, probabilities: FloatArray, retrieved: bool = True, denied: npt.NDArray[np.bool_] | None = None, charted: bool = False
+        self, probabilities: FloatArray, retrieved: Flags = True, denied: npt.NDArray[np.bool_] | None = None, charted: bool = False
     ) -> npt.NDArray[np.bool_]:
         """(b, 71) bool: at or above its limit, and of two statements that exclude each other the likelier (measured against its limit).
 
-        denied: (b, 71) bool, what a measurement rules out. A study with none gets the one that comes nearest, so that no draft is empty.
+        retrieved: of all, or (b,); denied: (b, 71) bool, what a measurement rules out. A study with none gets the one that comes nearest, so
+        that no draft is empty.
         """
         ratio = probabilities / self.limits(retrieved, charted)
         if denied is not None:
             ratio = np.where(denied, 0.0, ratio)
         positive = ratio >= 1
         positive[np.arange(len(ratio)), ratio.argmax(axis=1)] = True
+        stand = ~self.ruled_out
         for row, odds in zip(positive, ratio, strict=True):
             for code in np.argsort(-odds):
                 if row[code]:
-                    row &= ~self.ruled_out[code]
+                    row &= stand[code]
         return positive
 
     @property

@@ -23,8 +23,6 @@ from regen.generators.judging import Basis, judge
 from regen.generators.prompt import states
 from regen.study import Sentence
 
-__all__ = ["Basis", "guard", "judge"]
-
 GARBLED = "no report of the archive is worded like that"
 """The reason of a sentence that holds parts of the prompt, or words as nobody puts them together."""
 _DETAIL = re.compile(r", stage [IV]+(?:-[IV]+)?| \(\d+\)")

@@ -40,7 +40,8 @@ from regen.generators.context_lines import context_lines, has_context
 from regen.generators.decode import decode
 from regen.generators.evidence import EvidenceModel, agreement, expected_f1
 from regen.generators.fast_llama import FastLlama
-from regen.generators.guards import Basis, guard
+from regen.generators.guards import guard
+from regen.generators.judging import Basis
 from regen.generators.language_model import load_base
 from regen.generators.plan import Plan, make_plans
 from regen.generators.prompt import measured_text, plan_report, plan_text, prompt_text, without_comparisons

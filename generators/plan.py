@@ -69,11 +69,11 @@ def make_plans(
     probabilities = np.where(heard[:, None], evidence.probabilities(head, votes), evidence.probabilities(head, None))
     probabilities = np.stack([by_rate(row, r.measured) for row, r in zip(probabilities, requests, strict=True)])
     denied = np.stack([_denied(r.measured) for r in requests])
-    positive = np.where(heard[:, None], evidence.decide(probabilities, True, denied), evidence.decide(probabilities, False, denied))
-    blind = [Blind(probabilities[i].copy(), _codes(positive[i])) for i in range(len(requests))]
-    charted: npt.NDArray[np.bool_] = np.zeros(len(requests), np.bool_)
+    positive = evidence.decide(probabilities, heard, denied)
+    blind: dict[int, Blind] = {}
     if charts is not None and evidence.chart is not None:
-        charted = np.asarray(~np.isnan(charts).any(axis=1), np.bool_)
+        charted = ~np.isnan(charts).any(axis=1)
+        blind = {i: Blind(probabilities[i].copy(), _codes(positive[i])) for i in np.flatnonzero(charted).tolist()}
         for found in (True, False):
             if (rows := np.flatnonzero(charted & (heard == found))).size:
                 told = evidence.charted(head[rows], votes[rows] if found else None, charts[rows])
@@ -83,7 +83,7 @@ def make_plans(
     return [
         Plan(
             probabilities[i], _codes(positive[i]), bool(retrieved[i]), ids[i][order[i]], scores[i][order[i]], bool(heard[i]),
-            blind[i] if charted[i] else None,
+            blind.get(i),
         )
         for i in range(len(requests))
     ]  # fmt: skip

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from regen.data_prep.statements import BY_CODE, CODES
-from regen.generators.guards import Basis, guard
+from regen.generators.guards import guard
+from regen.generators.judging import Basis
 from regen.study import Finding, Hit
 
 LONG_PR = {"pr": 284.0, "rr_cv": 0.02, "p_amplitude": 0.12}

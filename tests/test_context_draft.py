@@ -28,7 +28,8 @@ from regen.evaluating.context import evaluate_context
 from regen.generators.chart_evidence import ChartEvidence
 from regen.generators.context_guards import Known, in_the_light, miscompared, tells
 from regen.generators.context_lines import context_lines, dropped, said
-from regen.generators.guards import Basis, guard
+from regen.generators.guards import guard
+from regen.generators.judging import Basis
 from regen.generators.language_model import byte_pair_tokenizer
 from regen.generators.local_writer import LocalWriter
 from regen.generators.recipe import WriterRecipe

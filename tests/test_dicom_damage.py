@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pydicom
 import pytest
-from pictures import COLUMNS, ROWS, grey, outcome
+from pictures import COLUMNS, ROWS, damaged, grey, outcome
 
 from regen.data_prep import dicom_file
 from regen.data_prep.dicom_cxr import read_dicom_cxr
@@ -131,16 +131,7 @@ def test_damage_is_read_or_is_one_clear_error(tmp_path: Path, pixels: Any, synta
         pytest.skip(f"{syntax} cannot be encoded here: install imagecodecs")
     rng = np.random.default_rng(list(SYNTAXES).index(syntax))
     whole = write_dicom(tmp_path / "whole.dcm", pixels, syntax).read_bytes()
-    paths = []
-    for turn in range(200):
-        data = bytearray(whole)
-        for at in rng.integers(0 if turn % 4 else 132, len(data), size=int(rng.integers(1, 10))):
-            data[at] ^= 1 << int(rng.integers(8))
-        if turn % 5 == 0:
-            del data[int(rng.integers(100, len(data))) :]
-        paths.append(tmp_path / f"{turn}.dcm")
-        paths[-1].write_bytes(bytes(data))
-    results = list(run_each(outcome, map(str, paths), workers=1, seconds=20))
+    results = list(run_each(outcome, damaged(tmp_path, "dcm", whole, rng, 132, 100), workers=1, seconds=20))
     crashed = [r.reason for r in results if isinstance(r, Lost)]
     said = [r for r in results if isinstance(r, str) and r]
     assert len(results) == 200

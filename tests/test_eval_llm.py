@@ -21,7 +21,8 @@ from regen.eval.llm_tasks import COLUMNS, GARBLED, Answers, Coded, cells, coded,
 from regen.eval.predictions import References, read_sets
 from regen.evaluating import llm
 from regen.evaluating.llm import CATALOGUE, NEAREST, WITH, WITHOUT, LlmCard, RecordingWriter, evaluate_llm, summarise
-from regen.generators.guards import Basis, guard
+from regen.generators.guards import guard
+from regen.generators.judging import Basis
 from regen.generators.local_writer import LocalWriter
 from regen.study import Draft, Sentence
 

@@ -10,7 +10,7 @@ from regen.data_prep.coding import sentence
 from regen.data_prep.statements import BY_CODE, CODES
 from regen.data_prep.wording import pairs
 from regen.generators import guards
-from regen.generators.guards import Basis, judge
+from regen.generators.judging import Basis, judge
 from regen.generators.prompt import states
 from regen.study import Finding, Hit, Sentence
 

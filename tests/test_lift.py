@@ -34,13 +34,16 @@ def test_chance_holds_a_lift_of_nothing_and_is_wide_where_all_find_the_same() ->
             has = rng.random(n) < 0.1
             similarity = np.broadcast_to(rng.random(n), (n, n)) if alike else rng.random((n, n))
             nearest = nearest_others(similarity, own, 10)
-            low, high = by_chance(nearest, own, has, 200, rng)
-            beyond += not low <= float(lift(Found.of(nearest, own, has))[0]) <= high
+            found = Found.of(nearest, own, has)
+            low, high = by_chance(nearest, has, found, 200, rng)
+            beyond += not low <= float(lift(found)[0]) <= high
             ends.append(high - low)
         outside[name] = np.mean(ends)
         assert beyond <= 8, "about one in twenty"
     assert outside["alike"] > 2 * outside["apart"]
     has = np.arange(n) < 30
     told = nearest_others((has[:, None] == has).astype(float), own, 10)
-    assert float(lift(Found.of(told, own, has))[0]) > by_chance(told, own, has, 200, rng)[1]
-    assert np.isnan(by_chance(told, own, np.zeros(n, bool), 10, rng)).all()
+    found = Found.of(told, own, has)
+    assert float(lift(found)[0]) > by_chance(told, has, found, 200, rng)[1]
+    nobody = np.zeros(n, bool)
+    assert np.isnan(by_chance(told, nobody, Found.of(told, own, nobody), 10, rng)).all()

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from pictures import outcome
+from pictures import damaged, outcome
 from PIL import Image
 
 from regen.data_prep.dicom_window import PERCENTILES
@@ -151,16 +151,7 @@ def test_damage_is_read_or_is_one_clear_error(tmp_path: Path, grey: Any, deep: A
     rng = np.random.default_rng(1)
     suffix = kind[:3]
     whole = saved(tmp_path / f"whole.{suffix}", deep if kind == "png16" else grey).read_bytes()
-    paths = []
-    for turn in range(200):
-        data = bytearray(whole)
-        for at in rng.integers(0, len(data), size=int(rng.integers(1, 10))):
-            data[at] ^= 1 << int(rng.integers(8))
-        if turn % 5 == 0:
-            del data[int(rng.integers(4, len(data))) :]
-        paths.append(tmp_path / f"{turn}.{suffix}")
-        paths[-1].write_bytes(bytes(data))
-    results = list(run_each(outcome, map(str, paths), workers=1, seconds=20))
+    results = list(run_each(outcome, damaged(tmp_path, suffix, whole, rng, 0, 4), workers=1, seconds=20))
     assert not [r for r in results if isinstance(r, Lost)]
     said = [r for r in results if isinstance(r, str) and r]
     assert len(said) >= 20

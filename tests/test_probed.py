@@ -28,7 +28,7 @@ def material() -> tuple[np.ndarray, np.ndarray, list[tuple[np.ndarray, np.ndarra
 
 def test_every_row_is_read_by_a_probe_that_did_not_see_it(material: tuple) -> None:
     features, truth, parts = material
-    read = scored(read_off(features, truth, parts), parts)
+    read = scored(read_off(spaces(features, parts), truth, parts), parts)
     assert read.shape == (N, 2)
     learn, test = parts[1]
     own, other = standardised(features[learn], features[test])
@@ -42,7 +42,7 @@ def test_like_labels_lie_nearer_in_what_is_read_than_in_the_features(material: t
     ids = [str(i) for i in range(N)]
     found = [
         float(precision(nearest_cases(space, truth, ids, ids, parts, 5, BOTH), 5)[0])
-        for space in (spaces(features, parts), log_odds(read_off(features, truth, parts)))
+        for space in (spaces(features, parts), log_odds(read_off(spaces(features, parts), truth, parts)))
     ]
     assert found[1] > found[0] + 0.2
     assert found[1] > 0.6
@@ -60,6 +60,6 @@ def test_the_same_patient_is_no_case_and_an_uncounted_label_no_match(material: t
 def test_a_label_that_nobody_has_is_nothing_in_the_space(material: tuple) -> None:
     features, truth, parts = material
     truth = np.concatenate([truth, np.zeros((N, 1), np.float32), np.full((N, 1), np.nan, np.float32)], 1)
-    space = log_odds(read_off(features, truth, parts))
+    space = log_odds(read_off(spaces(features, parts), truth, parts))
     assert all((part[:, 2:] == 0).all() for pair in space for part in pair)
     assert all(pair[0][:, :2].std(0) == pytest.approx([1, 1], abs=1e-3) for pair in space)

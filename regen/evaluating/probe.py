@@ -152,7 +152,8 @@ def _scores(
     subjects = rows["subject_id"].to_list()
     tested = np.sort(np.concatenate([test for _, test in parts]))
     whole = Resamples([subjects[i] for i in tested], np.random.default_rng(seed), draws)
-    read = {name: read_off(made, truth, parts) for name, made in features.items()}
+    plain = {name: spaces(made, parts) for name, made in features.items()}
+    read = {name: read_off(space, truth, parts) for name, space in plain.items()}
     labels: dict[str, Scored] = {}
     for column, label in enumerate(names):
         known = np.flatnonzero(~np.isnan(truth[tested, column]))
@@ -167,25 +168,22 @@ def _scores(
         labels[label] = Scored(len(known), len({subjects[tested[i]] for i in known}), cells, int(positive.sum()))
     macro = {name: mean_of([label.rows[name]["auc"] for label in labels.values()], draws) for name in features if labels}
     return Probe(
-        labels, macro, _similar(truth, names, features, read, rows, parts, whole), _same_patient(features, subjects, tested, seed, draws),
+        labels, macro, _similar(truth, names, plain, read, rows, parts, whole), _same_patient(features, subjects, tested, seed, draws),
         folds, seed, draws,
     )  # fmt: skip
 
 
 def _similar(
-    truth: FloatArray, names: Sequence[str], features: dict[str, FloatArray], read: dict[str, Pairs], rows: pl.DataFrame, parts: Parts,
-    whole: Resamples,
-) -> Group:  # fmt: skip
+    truth: FloatArray, names: Sequence[str], plain: dict[str, Pairs], read: dict[str, Pairs], rows: pl.DataFrame, parts: Parts, whole: Resamples
+) -> Group:
     """Of the nearest labelled images of other patients: the share with a label in common, in the features and in what the probe reads off."""
     ids, subjects = rows["study_id"].to_list(), rows["subject_id"].to_list()
     counted = np.array([name != SUPPORT_DEVICES for name in names])
     out = {}
-    for name, made in features.items():
-        for system, space in ((name, spaces(made, parts)), (f"{name}{PROBED}", log_odds(read[name]))):
-            ranked = nearest_cases(space, truth, ids, subjects, parts, max(AT), counted)
-            out[system] = {f"p@{k}": bootstrap(partial(precision, ranked, k), whole) for k in AT}
-            judged_of = judged(ranked)
-    return Group(judged_of, whole.patients, out)
+    for system, space in (plain | {f"{name}{PROBED}": log_odds(pairs) for name, pairs in read.items()}).items():
+        ranked = nearest_cases(space, truth, ids, subjects, parts, max(AT), counted)
+        out[system] = {f"p@{k}": bootstrap(partial(precision, ranked, k), whole) for k in AT}
+    return Group(judged(ranked), whole.patients, out)
 
 
 def _same_patient(

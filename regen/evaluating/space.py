@@ -257,7 +257,7 @@ def _lifts(rows: pl.DataFrame, ecg: pl.DataFrame, vectors: dict[str, FloatArray]
             has = labels[:, column]
             if has.sum() >= FEW:
                 found = Found.of(nearest, own, has)
-                chance = by_chance(nearest, own, has, draws, np.random.default_rng([seed, 5]))
+                chance = by_chance(nearest, has, found, draws, np.random.default_rng([seed, 5]))
                 out[f"{kind}: {title}"] = Lift(int(has.sum()), bootstrap(partial(lift, found), resamples), chance)
     return out
 
