@@ -1,4 +1,4 @@
-"""The words by which a report compares with an earlier study: one vocabulary, three readers of it.
+"""The words by which a report compares with an earlier study: one vocabulary, three readers of it, and what a comparison says.
 
     ecg_compares("Unchanged since the prior tracing.")       True     what is cut from a retrieved ECG report, and from a draft without a prior
     chest_compares("The opacity is still seen.")             True     what a chest X-ray draft without a prior must not say
@@ -60,6 +60,7 @@ def _reader(*words: str) -> re.Pattern[str]:
     return re.compile(rf"(?i)\b(?:{'|'.join(words)})")
 
 
+_NEW, _GONE = _reader(r"(?:new(?:ly)?|now)\b"), _reader(r"(?:no longer|resolved)\b")
 _IN_ECG = _reader(_ALL, _ECG)
 _IN_CHEST = _reader(_ALL, _CHEST, _LOOKS_BACK)
 _IN_COUNT = _reader(_ALL, _ECG, _CHEST, _COUNTED)
@@ -78,3 +79,13 @@ def chest_compares(sentence: str) -> bool:
 def speaks_of_change(sentence: str) -> bool:
     """Whether a sentence compares with an earlier study, in ECG or chest X-ray words. That none is at hand compares nothing."""
     return _IN_COUNT.search(_NOTHING_COMPARED.sub(" ", sentence)) is not None
+
+
+def says_new(sentence: str) -> bool:
+    """Whether a comparison says that something was not there before."""
+    return _NEW.search(sentence) is not None
+
+
+def says_gone(sentence: str) -> bool:
+    """Whether a comparison says that something is there no more."""
+    return _GONE.search(sentence) is not None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from regen.config import Config
 
@@ -28,9 +28,3 @@ class ContextRecipe(Config):
     contrast_weight: float = Field(0.2, ge=0, description="contrast between chart and report")
     statement_weight: float = Field(5.0, ge=0, description="binary cross-entropy of the statements, mean over the catalogue")
     consistency_weight: float = Field(0.2, ge=0, description="the fused view with parts masked agrees with the whole (LANISTR)")
-
-    @model_validator(mode="after")
-    def _heads_divide_width(self) -> ContextRecipe:
-        if self.width % self.heads:
-            raise ValueError(f"width must be a multiple of heads, got {self.width} and {self.heads}")
-        return self

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from regen.config import Config
 from regen.encoders.ecg import PATCH, EcgConfig
@@ -46,12 +46,6 @@ class EncoderRecipe(Config):
     text_depth: int = Field(3, ge=1)
     text_length: int = Field(96, ge=8, description="tokens of a report that are read")
     vocabulary: int = Field(1500, ge=64)
-
-    @model_validator(mode="after")
-    def _heads_divide_width(self) -> EncoderRecipe:
-        if self.width % self.heads:
-            raise ValueError(f"width must be a multiple of heads, got {self.width} and {self.heads}")
-        return self
 
     def ecg(self) -> EcgConfig:
         return EcgConfig(width=self.width, depth=self.depth, heads=self.heads, dim=self.dim, drop_path=self.drop_path)

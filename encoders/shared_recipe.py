@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from regen.config import load, read_yaml
 from regen.encoders.recipe import EncoderRecipe
@@ -38,12 +38,6 @@ class SharedRecipe(EncoderRecipe):
     positives: Literal["findings", "report"] = Field("findings", description="whose equality makes two X-rays positives")
     observation_weight: float = Field(1.0, ge=0, description="binary cross-entropy of the chest observations")
     chunk: int = Field(0, ge=0, description="studies that go through the towers at once; 0: the whole batch")
-
-    @model_validator(mode="after")
-    def _parts_fit(self) -> SharedRecipe:
-        if self.cxr_width % self.cxr_heads:
-            raise ValueError(f"cxr_width must be a multiple of cxr_heads, got {self.cxr_width} and {self.cxr_heads}")
-        return self
 
 
 def load_encoder_recipe(path: str | Path, overrides: Sequence[str] = ()) -> EncoderRecipe:

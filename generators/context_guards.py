@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
-from regen.data_prep.comparison import ecg_compares
+from regen.data_prep.comparison import ecg_compares, says_gone, says_new
 from regen.generators.prompt import states
 from regen.study import Sentence
 
@@ -21,8 +21,6 @@ _TELLS = re.compile(
     r"|(?:on|taking|under|after) (?:therapy|treatment|medication)|(?:digitalis|digoxin|drug) effect|presented with|complain\w*|bekannte?r?"
     r"|anamnes\w+)\b"
 )
-_NEW = re.compile(r"(?i)\b(?:new(?:ly)?|now)\b")
-_WENT = re.compile(r"(?i)\b(?:no longer|resolved)\b")
 _NO_CONTEXT = "tells of the patient, and no context was given"
 _UNMOVED = "tells of the patient, and the context given does not make it likelier"
 
@@ -70,10 +68,10 @@ def miscompared(part: str, before: frozenset[str]) -> str | None:
         return None
     for code, status in states(part):
         was = code in before
-        if status == "absent" or _WENT.search(part):
+        if status == "absent" or says_gone(part):
             if not was:
                 return "says that something went which no prior report states"
-        elif _NEW.search(part):
+        elif says_new(part):
             if was:
                 return "calls new what a prior report states"
         elif not was:

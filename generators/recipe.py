@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, field_validator
 
 from regen.config import Config
 from regen.errors import did_you_mean
@@ -51,12 +51,6 @@ class WriterRecipe(Config):
     plan_noise: float = Field(0.05, ge=0, lt=1, description="share of the planned findings that training drops, and adds from neighbours")
     report_length: int = Field(128, ge=16, description="longest report that is written")
     text_length: int = Field(320, ge=64, description="longest text part of a prompt in training, report included")
-
-    @model_validator(mode="after")
-    def _heads_divide_width(self) -> WriterRecipe:
-        if self.base_width % self.base_heads:
-            raise ValueError(f"base_width must be a multiple of base_heads, got {self.base_width} and {self.base_heads}")
-        return self
 
     @field_validator("tasks")
     @classmethod

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from regen.errors import ConfigError, did_you_mean
 
@@ -21,6 +21,15 @@ class Config(BaseModel):
     """Base of every recipe: frozen, no unknown keys."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=False)
+
+    @model_validator(mode="after")
+    def _heads_divide_width(self) -> Self:
+        """Of every pair of fields width and heads, base_width and base_heads, ..."""
+        for heads in type(self).model_fields:
+            width = f"{heads.removesuffix('heads')}width"
+            if heads.endswith("heads") and width in type(self).model_fields and getattr(self, width) % getattr(self, heads):
+                raise ValueError(f"{width} must be a multiple of {heads}, got {getattr(self, width)} and {getattr(self, heads)}")
+        return self
 
 
 C = TypeVar("C", bound=Config)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from regen.data_prep.comparison import chest_compares, ecg_compares, speaks_of_change
+from regen.data_prep.comparison import chest_compares, ecg_compares, says_gone, says_new, speaks_of_change
 
 
 @pytest.mark.parametrize(
@@ -48,3 +48,12 @@ def test_what_is_counted_of_a_chest_draft_is_more_than_the_words_of_an_ecg_repor
     for sentence in ("Compared to 2019.", "New T wave inversion.", "Oförändrat.", "AF has resolved.", "Again noted."):
         assert ecg_compares(sentence)
         assert speaks_of_change(sentence)
+
+
+@pytest.mark.parametrize(
+    ("said", "new", "gone"),
+    [("LBBB is new since the prior ECG.", True, False), ("LVH is no longer seen.", False, True), ("Edema has resolved.", False, True),
+     ("Unchanged since the prior ECG.", False, False), ("Renewed ischaemia, known before.", False, False)],
+)  # fmt: skip
+def test_what_a_comparison_says(said: str, new: bool, gone: bool) -> None:
+    assert (says_new(said), says_gone(said)) == (new, gone)

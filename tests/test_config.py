@@ -8,7 +8,11 @@ import pytest
 from pydantic import Field, ValidationError
 
 from regen.config import Config, load, read_yaml, validate
+from regen.encoders.context_recipe import ContextRecipe
+from regen.encoders.recipe import EncoderRecipe
+from regen.encoders.shared_recipe import SharedRecipe
 from regen.errors import ConfigError, RegenError, did_you_mean
+from regen.generators.recipe import WriterRecipe
 
 
 class Inner(Config):
@@ -142,3 +146,9 @@ def test_config_errors_are_regen_errors_and_names_help() -> None:
     assert issubclass(ConfigError, RegenError)
     assert did_you_mean("vit_smal", ["vit_small", "resnet"]) == "; did you mean 'vit_small'?"
     assert did_you_mean("qqq", ["b", "a"]) == "; known: a, b"
+
+
+@pytest.mark.parametrize(("recipe", "field"), [(EncoderRecipe, ""), (SharedRecipe, "cxr_"), (WriterRecipe, "base_"), (ContextRecipe, "")])
+def test_heads_divide_the_width_in_every_recipe(recipe: type[Config], field: str) -> None:
+    with pytest.raises(ConfigError, match=f"{field}width must be a multiple of {field}heads, got 64 and 5"):
+        validate(recipe, {f"{field}width": 64, f"{field}heads": 5}, "test")
