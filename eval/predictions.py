@@ -12,6 +12,7 @@ many (reports as people wrote them), what a system declares beside its text is s
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -139,15 +140,24 @@ class Predictions:
         reports = [str(row.get("report") or "") for row in rows]
         probabilities = np.zeros((len(rows), len(CODES)), np.float32)
         declared = np.zeros(probabilities.shape, np.bool_)
+        foreign: Counter[str] = Counter()
         for i, row in enumerate(rows):
             for finding in row.get("findings") or ():
                 if (column := _COLUMN.get(finding["code"])) is not None:
                     probabilities[i, column] = finding["probability"]
                     declared[i, column] = bool(finding.get("positive"))
+                else:
+                    foreign[finding["code"]] += 1
             for code in row.get("declared") or ():
                 if code in _COLUMN:
                     declared[i, _COLUMN[code]] = True
+        silent = sum(there and not row.get("findings") for there, row in zip(known, rows, strict=True))
         given = any(row.get("findings") for row in rows)
+        if foreign:
+            shown = ", ".join(f"{code} ({n})" for code, n in foreign.most_common(5))
+            logger.warning("%s: %d findings are of codes that are no SCP statements, and not scored: %s", name, foreign.total(), shown)
+        if given and silent:
+            logger.warning("%s: %d drafts give no findings, which counts as none found", name, silent)
         said = given or any("declared" in row for row in rows)
         kept = [row.get("sentences") for row in rows]
         sentences = np.array([supported(each) for each in kept]) if any(kept) else None
@@ -165,8 +175,13 @@ def supported(sentences: Any) -> tuple[float, float]:
     return float(sum(isinstance(s, dict) and s.get("status") == "supported" for s in items)), float(len(items))
 
 
-def check_findings(name: str, row: Mapping[str, Any]) -> None:
-    """Raises DataError unless each is a code, a probability in [0, 1], and perhaps whether it is positive."""
+def check_parts(name: str, row: Mapping[str, Any]) -> None:
+    """Raises DataError unless each finding is a code, a probability in [0, 1], and perhaps whether it is positive, and the sentences are a list."""
+    if not isinstance(row.get("sentences") or [], list):
+        raise DataError(
+            f"{name}, {row.get('study_id')}: expected sentences as a list of text and status, got {str(row['sentences'])[:80]}; write them as "
+            "regen draft does, or leave them out"
+        )
     found = row.get("findings") or ()
     for finding in found if isinstance(found, list) else [found] if found else ():
         p = finding.get("probability") if isinstance(finding, dict) else None
@@ -184,7 +199,7 @@ def _by_study(name: str, drafts: Iterable[Mapping[str, Any]]) -> dict[str, Mappi
         absent = {"study_id", "report"} - draft.keys()
         if absent:
             raise DataError(f"{name}, draft {number}: expected study_id and report, {' and '.join(sorted(absent))} missing")
-        check_findings(name, draft)
+        check_parts(name, draft)
         if draft["study_id"] in out:
             raise DataError(f"{name}, draft {number}: expected one draft a study, got a second one of {draft['study_id']}; remove one")
         out[draft["study_id"]] = draft

@@ -78,3 +78,21 @@ def test_what_is_declared_without_probabilities() -> None:
     assert made.declared is not None
     assert (made.declared == references.statements).all()
     assert made.probabilities is None
+
+
+TWO = References(["1", "2"], [None, None], ["Sinus rhythm."] * 2, ["en", "en"], read_sets(["Sinus rhythm."] * 2), np.ones(2, np.bool_))
+
+
+def test_sentences_that_are_no_list_are_refused() -> None:
+    with pytest.raises(DataError, match="peer, 1: expected sentences as a list of text and status, got abc"):
+        Predictions.from_drafts("peer", [{"study_id": "1", "report": "x", "sentences": "abc"}], TWO)
+
+
+def test_what_is_not_scored_is_said(caplog: pytest.LogCaptureFixture) -> None:
+    whole = {"study_id": "1", "report": "x", "findings": [{"code": "NORM", "probability": 0.9}, {"code": "XYZ", "probability": 0.9}]}
+    Predictions.from_drafts("peer", [whole, {"study_id": "2", "report": "x", "findings": None}], TWO)
+    assert "peer: 1 findings are of codes that are no SCP statements, and not scored: XYZ (1)" in caplog.text
+    assert "peer: 1 drafts give no findings, which counts as none found" in caplog.text
+    caplog.clear()
+    Predictions.from_drafts("peer", [{"study_id": "1", "report": "x"}, {"study_id": "2", "report": "x"}], TWO)
+    assert not caplog.text, "a system that declares nothing is no case of it"

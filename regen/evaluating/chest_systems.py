@@ -25,7 +25,7 @@ from regen.errors import DataError
 from regen.eval.bootstrap import Values
 from regen.eval.imported import read_predictions
 from regen.eval.nearest import Score, by_cosine, same_owner
-from regen.eval.predictions import References, check_findings, supported
+from regen.eval.predictions import References, check_parts, supported
 from regen.eval.set_metrics import Sets, study_f1
 from regen.evaluating.card import judged
 from regen.evaluating.space import raw_pixels
@@ -74,7 +74,7 @@ def read(path: Path, columns: Mapping[str, str] | None, references: References) 
     """
     drafts_given = read_predictions(path, columns)
     for draft in drafts_given:
-        check_findings(path.name, draft)
+        check_parts(path.name, draft)
     found = {str(draft["study_id"]): draft for draft in drafts_given}
     if len(found) < len(drafts_given):
         raise DataError(f"{path}: expected one draft a study, got several of one; remove all but one")
