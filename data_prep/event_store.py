@@ -174,5 +174,8 @@ def _sections(studies: pl.DataFrame, work: Work, tally: Tally) -> Iterator[Path]
 
 
 def _why(tally: Tally) -> str:
-    reasons = [f"{n} {reason}" for counts in tally.refused.values() for reason, n in counts.most_common(2)]
+    reasons = [
+        f"{n} {reason}" + (f" ({names[0]})" if (names := tally.names.get((table, reason))) else "")
+        for table, counts in tally.refused.items() for reason, n in counts.most_common(2)
+    ]  # fmt: skip
     return "; ".join(reasons[:4]) or "no table held a row"
